@@ -1,0 +1,30 @@
+"""gradc: a symbolic graph compiler that emits gradient graphs ahead of time."""
+
+from gradc import numpy_api as _numpy_api  # noqa: F401  (fills NumPy's protocols)
+from gradc import passes
+from gradc.differentiate import differentiate
+from gradc.errors import GradcError
+from gradc.interpret import Trace, evaluate
+from gradc.ir import Graph, Node, Origin, constant, verify
+from gradc.ops import *  # noqa: F403
+from gradc.ops import __all__ as _ops
+from gradc.runtime import Executable, compile
+from gradc.types import TensorType
+
+__version__ = "0.1.0"
+__all__ = [
+    "Executable",
+    "GradcError",
+    "Graph",
+    "Node",
+    "Origin",
+    "TensorType",
+    "Trace",
+    "compile",
+    "constant",
+    "differentiate",
+    "evaluate",
+    "passes",
+    "verify",
+    *_ops,
+]

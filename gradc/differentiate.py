@@ -1,0 +1,346 @@
+"""Reverse and forward mode AD by extending the computational graph.
+
+Reverse: over the nodes on a path from `wrt` to `of`, in reverse topological order, the adjoint of a node is the
+sum of its partial adjoints, one per use; each is nodes appended to the graph. Forward: tangents likewise, in
+topological order. Griewank and Walther, Evaluating Derivatives, 2nd ed., chapters 3 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gradc.errors import ArgumentError, DTypeError, GraphError, NamingError, NoGradientError
+from gradc.ir import (
+    CONSTANT,
+    PLACEHOLDER,
+    Derivative,
+    Edge,
+    Graph,
+    Node,
+    Op,
+    Origin,
+    Role,
+    Rule,
+    apply,
+    describe,
+    set_origin,
+    walk,
+)
+from gradc.ops.declare import ZERO, call
+from gradc.ops.elementwise import identity
+from gradc.ops.shaping import add_n, sum_to
+
+
+def differentiate(
+    graph: Graph,
+    wrt: Any,
+    of: Any = None,
+    seed: bool | None = None,
+    mode: str = "reverse",
+    on_disconnected: str = "raise",
+) -> Graph:
+    """`graph` extended with the derivative of output `of` with respect to `wrt`.
+
+    Args:
+        graph: left as it is.
+        wrt: a placeholder or any node of the graph, by handle or name, or a sequence of them; floating point.
+        of: an output's name or node; may be left out when there is only one.
+        seed: reverse mode: True adds a placeholder `bar_<of>` of the output's type as its adjoint. Without it the
+            derivative is that of the sum of the output's entries.
+        mode: "reverse" adds outputs `d_<of>/d_<wrt>`; "forward" adds placeholders `dot_<wrt>` and an output
+            `dot_<of>`.
+        on_disconnected: "raise", or "zeros" for a `wrt` that `of` does not depend on.
+
+    Returns:
+        a graph that starts with every node of `graph`; `.grad`, `.adjoint` and `.partial_adjoints` (or `.tangent`)
+        tell which node is the derivative of which.
+
+    Raises:
+        GradcError: `wrt`, `of` or an option is malformed, or an op on the path has no rule; nothing was built then.
+    """
+    if mode not in ("reverse", "forward"):
+        raise ArgumentError(f"differentiate: mode is 'reverse' or 'forward', got {mode!r}")
+    if on_disconnected not in ("raise", "zeros"):
+        raise ArgumentError(f"differentiate: on_disconnected is 'raise' or 'zeros', got {on_disconnected!r}")
+    of_name, of_node = _find_of(graph, of)
+    variables = _find_wrt(graph, wrt)
+    needed = walk([of_node])
+    active = _active(needed, variables, of_node)
+    _check_connected(variables, needed, on_disconnected, of_name)
+    _check_rules(active, mode, set(variables.values()))
+    outer = set_origin(None)
+    try:
+        if mode == "forward":
+            return _forward(graph, of_name, of_node, variables, needed, active)
+        return _reverse(graph, of_name, of_node, variables, needed, active, bool(seed))
+    finally:
+        set_origin(outer)
+
+
+# --- what was asked ----------------------------------------------------------------------------------
+
+
+def _find_of(graph: Graph, of: Any) -> tuple[str, Node]:
+    outputs = graph.outputs
+    if of is None:
+        if len(outputs) != 1:
+            raise NamingError(f"differentiate: graph {graph.name!r} has {len(outputs)} outputs; say which with of=")
+        of = next(iter(outputs))
+    if isinstance(of, Node):
+        of = next((name for name, node in outputs.items() if node is of), of)
+    if not isinstance(of, str) or of not in outputs:
+        shown = describe(of) if isinstance(of, Node) else repr(of)
+        raise NamingError(f"differentiate: of={shown} is no output; the outputs are {', '.join(outputs) or 'none'}")
+    node = outputs[of]
+    if not node.type.is_float:
+        raise DTypeError(f"differentiate: output {of!r} is {node.type}; only floating point has derivatives")
+    return of, node
+
+
+def _find_wrt(graph: Graph, wrt: Any) -> dict[str, Node]:
+    asked: Sequence[Any] = wrt if isinstance(wrt, (list, tuple)) else [wrt]
+    if not asked:
+        raise ArgumentError("differentiate: wrt is empty; name at least one variable")
+    found: dict[str, Node] = {}
+    for item in asked:
+        name, node = _variable(graph, item)
+        if name in found:
+            raise NamingError(f"differentiate: wrt names {name!r} twice")
+        if not node.type.is_float:
+            raise DTypeError(
+                f"differentiate: wrt {name!r} is {node.type}; only floating point has derivatives: cast it, or leave it out"
+            )
+        found[name] = node
+    return found
+
+
+def _variable(graph: Graph, item: Any) -> tuple[str, Node]:
+    placeholders, outputs = graph.placeholders, graph.outputs
+    if isinstance(item, str):
+        node = placeholders.get(item, outputs.get(item))
+        if node is None:
+            raise NamingError(f"differentiate: wrt {item!r} is no placeholder or output of graph {graph.name!r}")
+        return item, node
+    if not isinstance(item, Node):
+        raise ArgumentError(f"differentiate: wrt takes nodes and names, got {item!r}")
+    if item.op is PLACEHOLDER and placeholders.get(item.name or "") is item:
+        return item.name or "", item
+    for name, node in outputs.items():
+        if node is item:
+            return name, item
+    if item not in set(graph.nodes):
+        raise GraphError(f"differentiate: wrt {describe(item)} is no node of graph {graph.name!r}")
+    return f"v{graph.number(item)}", item
+
+
+# --- which nodes are touched -------------------------------------------------------------------------
+
+
+def _rule(rules: tuple[Rule | None, ...] | Rule | None, k: int) -> Rule | None:
+    return rules[k] if isinstance(rules, tuple) else rules
+
+
+def _carries(node: Node, k: int) -> bool:
+    """True when a derivative flows over the edge from operand `k` to `node`."""
+    if not node.type.is_float or not node.inputs[k].type.is_float:
+        return False
+    rules = node.op.vjp
+    return rules is None or not isinstance(rules, tuple) or (rules[k] is not None and rules[k] is not ZERO)
+
+
+def _active(needed: Sequence[Node], variables: dict[str, Node], of: Node) -> set[Node]:
+    """The nodes on a differentiable path from a variable to `of`."""
+    forward = set(variables.values())
+    for node in needed:
+        if node not in forward and any(i in forward and _carries(node, k) for k, i in enumerate(node.inputs)):
+            forward.add(node)
+    backward = {of} & forward
+    for node in reversed(needed):
+        if node in backward:
+            backward.update(i for k, i in enumerate(node.inputs) if i in forward and _carries(node, k))
+    return backward
+
+
+def _check_connected(variables: dict[str, Node], needed: Sequence[Node], on_disconnected: str, of: str) -> None:
+    present = set(needed)
+    missing = [name for name, node in variables.items() if node not in present]
+    if missing and on_disconnected == "raise":
+        raise GraphError(
+            f"differentiate: {of!r} does not depend on {', '.join(map(repr, missing))}; "
+            "leave it out of wrt, or pass on_disconnected='zeros'"
+        )
+
+
+def _check_rules(active: set[Node], mode: str, variables: set[Node]) -> None:
+    for node in active:
+        rules = node.op.vjp if mode == "reverse" else node.op.jvp
+        if rules is None and any(i in active for i in node.inputs):
+            operands = ", ".join(str(i.type) for i in node.inputs)
+            raise NoGradientError(
+                f"differentiate: op {node.op.name!r} on ({operands}) has no {mode} rule\n  at {node.origin.location}\n"
+                "  wrap its operands in gradc.stop_gradient, or declare the op with a derivative"
+            )
+
+
+# --- reverse -----------------------------------------------------------------------------------------
+
+
+def _reverse(
+    graph: Graph, of_name: str, of: Node, variables: dict[str, Node], needed: Sequence[Node], active: set[Node], seeded: bool
+) -> Graph:
+    extended = graph.copy()
+    uses = _uses(needed, active)
+    adjoints: dict[Node, Node] = {}
+    partials: dict[Node, dict[Edge, Node]] = {}
+    pending: dict[Node, dict[Edge, Node]] = {}
+    masked: set[Node] = set()
+    set_origin(_origin(Role.ADJOINT, of, None, "seed"))
+    first = extended.placeholder(f"bar_{_identifier(of_name)}", of.shape, of.dtype) if seeded else call("ones_like", of)
+    if of in active:
+        adjoints[of] = first
+    for node in reversed(needed):
+        if node not in active:
+            continue
+        if node in pending:
+            edges = partials[node] = pending.pop(node)
+            adjoints[node] = _accumulate(node, list(edges.values()), masked)
+        if node in adjoints:
+            _propagate(node, adjoints[node], active, uses, pending, masked)
+    grad = {}
+    for name, node in variables.items():
+        if node not in adjoints:
+            set_origin(_origin(Role.ADJOINT, node, None, "disconnected"))
+            adjoints[node] = call("zeros_like", node)
+        grad[name] = extended.output(f"d_{_in_parentheses(of_name)}/d_{_in_parentheses(name)}", adjoints[node])
+    extended._derivative = Derivative("reverse", of_name, variables, grad, adjoints, partials)
+    return extended
+
+
+def _uses(needed: Iterable[Node], active: set[Node]) -> dict[Node, int]:
+    """How many edges carry an adjoint into each node."""
+    uses: dict[Node, int] = {}
+    for node in needed:
+        if node in active:
+            for k, i in enumerate(node.inputs):
+                if i in active and _carries(node, k):
+                    uses[i] = uses.get(i, 0) + 1
+    return uses
+
+
+def _origin(role: Role, primal: Node, edge: Edge | None, rule: str) -> Origin:
+    return Origin(role, primal, edge, rule, primal.origin.file, primal.origin.line)
+
+
+def _accumulate(node: Node, parts: list[Node], masked: set[Node]) -> Node:
+    if len(parts) == 1:
+        return parts[0]
+    set_origin(_origin(Role.ADJOINT, node, None, "sum of partial adjoints"))
+    total = apply(add_n, tuple(parts))
+    if any(p in masked for p in parts):
+        masked.add(total)
+    return total
+
+
+def _propagate(
+    node: Node, adjoint: Node, active: set[Node], uses: dict[Node, int], pending: dict[Node, dict[Edge, Node]], masked: set[Node]
+) -> None:
+    """Append the partial adjoints that `node` sends to its operands."""
+    attrs = dict(node.attrs)
+    for k, operand in enumerate(node.inputs):
+        if operand not in active or not _carries(node, k):
+            continue
+        edge = Edge(node, k)
+        role = Role.ADJOINT if uses[operand] == 1 else Role.PARTIAL
+        set_origin(_origin(role, operand, edge, f"{node.op.name}.vjp[{k}]"))
+        partial = _apply_rule(node.op, node.op.vjp, k, adjoint, node, attrs)
+        is_masked = adjoint in masked or node.op.masks
+        if adjoint in masked and node.op.elementwise:
+            partial = _keep_zeros(partial, adjoint, node)
+        if node.op.elementwise:
+            partial = sum_to(call("broadcast_to", partial, node.shape), operand.shape)
+        partial = _own(_typed(partial, operand), adjoint, node)
+        if is_masked:
+            masked.add(partial)
+        pending.setdefault(operand, {})[edge] = partial
+
+
+def _apply_rule(op: Op, rules: Any, k: int, g: Node, node: Node, attrs: dict[str, Any]) -> Node:
+    rule = _rule(rules, k)
+    assert rule is not None  # _carries said so
+    if isinstance(rules, tuple):
+        return rule(g, node, *node.inputs, **attrs)
+    return rule(k, g, node, *node.inputs, **attrs)
+
+
+def _keep_zeros(partial: Node, adjoint: Node, node: Node) -> Node:
+    """An adjoint that `where` masked stays exactly zero through a singular rule: 0 * inf is 0 here, not NaN."""
+    if node.op.linear or partial is adjoint or all(i is adjoint or i.op is CONSTANT for i in partial.inputs):
+        return partial
+    lost = call("logical_and", call("equal", adjoint, 0), call("isnan", partial))
+    return call("where", lost, 0, partial)
+
+
+def _typed(derivative: Node, like: Node) -> Node:
+    """A derivative in the dtype of its variable."""
+    return derivative if derivative.dtype == like.dtype else call("astype", derivative, like.dtype)
+
+
+def _own(partial: Node, adjoint: Node, node: Node) -> Node:
+    """A node of its own for each edge: rules that pass the adjoint on unchanged would share one."""
+    if partial is adjoint or partial is node or partial in node.inputs or partial.op is PLACEHOLDER:
+        return apply(identity, (partial,))
+    return partial
+
+
+def _in_parentheses(name: str) -> str:
+    return f"({name})" if "/" in name else name
+
+
+def _identifier(name: str) -> str:
+    """An output's name as part of a placeholder's: what cannot stand in an identifier becomes an underscore."""
+    return "".join(c if f"a{c}".isidentifier() else "_" for c in name)
+
+
+# --- forward -----------------------------------------------------------------------------------------
+
+
+def _forward(
+    graph: Graph, of_name: str, of: Node, variables: dict[str, Node], needed: Sequence[Node], active: set[Node]
+) -> Graph:
+    extended = graph.copy()
+    tangents: dict[Node, Node] = {}
+    for name, node in variables.items():
+        set_origin(_origin(Role.TANGENT, node, None, "seed"))
+        tangents[node] = extended.placeholder(f"dot_{_identifier(name)}", node.shape, node.dtype)
+    for node in needed:
+        if node not in active:
+            continue
+        parts = _tangent_parts(node, tangents)
+        if node in tangents:
+            continue
+        if parts:
+            set_origin(_origin(Role.TANGENT, node, None, "sum of tangents"))
+            tangents[node] = parts[0] if len(parts) == 1 else apply(add_n, tuple(parts))
+    set_origin(_origin(Role.TANGENT, of, None, "output"))
+    result = tangents[of] if of in tangents else call("zeros_like", of)
+    extended.output(f"dot_{of_name}", result)
+    extended._derivative = Derivative("forward", of_name, variables, tangents=tangents)
+    return extended
+
+
+def _tangent_parts(node: Node, tangents: dict[Node, Node]) -> list[Node]:
+    """What each operand's tangent contributes to the tangent of `node`."""
+    if node in tangents:
+        return []
+    attrs = dict(node.attrs)
+    parts = []
+    for k, operand in enumerate(node.inputs):
+        tangent = tangents.get(operand)
+        if tangent is None or not _carries(node, k):
+            continue
+        set_origin(_origin(Role.TANGENT, node, Edge(node, k), f"{node.op.name}.jvp[{k}]"))
+        part = _apply_rule(node.op, node.op.jvp, k, tangent, node, attrs)
+        part = _typed(call("broadcast_to", part, node.shape), node)
+        parts.append(_own(part, tangent, node))
+    return parts

@@ -1,0 +1,51 @@
+"""Every error that gradc raises on bad input.
+
+Each kind also derives from the builtin exception that NumPy's users would expect, so `except ValueError`
+around a wrong shape keeps working.
+"""
+
+from __future__ import annotations
+
+
+class GradcError(Exception):
+    """Base of every error gradc raises on bad input."""
+
+
+class GraphError(GradcError, ValueError):
+    """A graph, or a request about one, is not well formed."""
+
+
+class NamingError(GradcError, ValueError):
+    """A placeholder or output name is malformed, taken, or unknown."""
+
+
+class ShapeError(GradcError, ValueError):
+    """Shapes do not fit together."""
+
+
+class DTypeError(GradcError, TypeError):
+    """Dtypes do not fit together, or gradc has no such dtype."""
+
+
+class ArgumentError(GradcError, ValueError):
+    """An argument of an op or a function has a value it cannot have."""
+
+
+class TraceError(GradcError, TypeError):
+    """A node was used as if it held a value: in a branch, a float(), an item assignment."""
+
+
+class UnsupportedError(GradcError, TypeError):
+    """NumPy has this function, gradc does not."""
+
+
+class NoGradientError(GradcError):
+    """An op on the path of a derivative has no rule for it."""
+
+
+class FeedError(GradcError, ValueError):
+    """A value fed to a graph does not fit its placeholder."""
+
+
+class VerifyError(GradcError):
+    """The IR is inconsistent: a pass or an op declaration is wrong."""

@@ -1,0 +1,955 @@
+"""The intermediate representation: `Op`, `Node`, `Graph`, `Origin`, the registry of ops, and `verify`.
+
+A node is immutable and belongs to no graph; a graph is named placeholders and named outputs, and its
+nodes are whatever these need. Serial numbers grow as nodes are made, so sorting by serial is a
+topological order, in the order the user wrote. Nothing here recurses.
+"""
+
+from __future__ import annotations
+
+import itertools
+import keyword
+import os
+import sys
+import threading
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from gradc.errors import (
+    ArgumentError,
+    DTypeError,
+    GradcError,
+    GraphError,
+    NamingError,
+    ShapeError,
+    TraceError,
+    VerifyError,
+)
+from gradc.types import DType, Shape, Size, TensorType, as_dtype, as_shape, size_of
+
+if TYPE_CHECKING:
+    import networkx
+
+    from gradc.runtime import Executable
+
+Array = np.ndarray[Any, Any]
+Attrs = tuple[tuple[str, Any], ...]
+
+_serials = itertools.count(1)
+_INTERNAL = (os.path.dirname(os.path.abspath(__file__)) + os.sep, os.path.dirname(np.__file__) + os.sep)
+
+
+# --- where nodes come from ---------------------------------------------------------------------------
+
+
+class Role(StrEnum):
+    """What a node is for."""
+
+    FORWARD = "forward"
+    CONSTANT = "constant"
+    ADJOINT = "adjoint"
+    PARTIAL = "partial adjoint"
+    TANGENT = "tangent"
+
+
+class Edge(NamedTuple):
+    """One use of a node: it is operand number `operand` of `user`. Equal to the plain tuple."""
+
+    user: Node
+    operand: int
+
+
+class Origin(NamedTuple):
+    """Where a node is from: its role, what it is the derivative of, the rule that made it, the user's line."""
+
+    role: Role
+    primal: Node | None = None
+    edge: Edge | None = None
+    rule: str | None = None
+    file: str | None = None
+    line: int | None = None
+
+    @property
+    def location(self) -> str:
+        """`file.py:12`, or an empty string where no user's line is known."""
+        return f"{self.file}:{self.line}" if self.file else ""
+
+
+class _Context(threading.local):
+    origin: Origin | None = None
+
+
+_context = _Context()
+
+
+@contextmanager
+def origin_of_new_nodes(origin: Origin) -> Iterator[None]:
+    """Nodes made in this block are from `origin`, not from the user's line."""
+    outer, _context.origin = _context.origin, origin
+    try:
+        yield
+    finally:
+        _context.origin = outer
+
+
+def set_origin(origin: Origin | None) -> Origin | None:
+    """Like `origin_of_new_nodes` for inner loops: sets the origin of new nodes, returns the one before."""
+    outer, _context.origin = _context.origin, origin
+    return outer
+
+
+def user_origin(role: Role = Role.FORWARD) -> Origin:
+    """An origin at the line, outside gradc and NumPy, that is running now."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename.startswith(_INTERNAL):
+        back = frame.f_back
+        if back is None:
+            return Origin(role)
+        frame = back
+    return Origin(role, None, None, None, frame.f_code.co_filename, frame.f_lineno)
+
+
+# --- ops ---------------------------------------------------------------------------------------------
+
+
+class Call(NamedTuple):
+    """One line of a schedule: `function(arguments)`.
+
+    In `arguments`, `{0}` is the first operand, `{out}` the result, `{s0}` the first scratch buffer;
+    `{0:bits}` is the first operand's memory as integers of the same width.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    arguments: str
+
+
+class Kernel(NamedTuple):
+    """How an op is computed into a given buffer without allocating.
+
+    `inplace` lists the operands whose memory may be the result's; `scratch` the types of helper buffers.
+    """
+
+    calls: tuple[Call, ...]
+    inplace: tuple[int, ...] = ()
+    scratch: tuple[TensorType, ...] = ()
+
+
+Rule = Callable[..., "Node"]
+KernelRule = Callable[[Sequence[TensorType], TensorType, dict[str, Any]], "Kernel | None"]
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One primitive operation, declared in one place: type rule, evaluation, derivative, samples, traits.
+
+    Attributes:
+        name: unique in the registry.
+        infer: `infer(*operand_types, **attrs) -> TensorType`.
+        evaluate: `evaluate(*arrays, **attrs) -> array`; the meaning of the op.
+        vjp: a rule `(g, out, *operands, **attrs) -> Node` per operand, None where an operand never carries a
+            gradient; or one rule `(k, g, out, *operands, **attrs)` for any operand `k`; None: no gradient.
+        jvp: likewise, `(t, out, *operands, **attrs)`: the tangent that operand contributes.
+        kernel: how to compute it into a buffer; None where only `evaluate` can.
+        elementwise: each entry of the result depends on the same entry of the broadcast operands only.
+        view: the result is a NumPy view of operand 0 wherever NumPy can make one.
+        linear: in all operands that carry a gradient.
+        commutative: operands may be swapped, bit for bit.
+        masks: it selects, so entries of the adjoint that it did not select are exactly zero.
+        ufunc: the NumPy ufunc it is, if it is one.
+        symbolic: its sympy form, as text over a, b, ... (for proofs of elementwise partials).
+        flops: `flops(operand_shapes, shape) -> int`; one per element when None.
+    """
+
+    name: str
+    infer: Callable[..., TensorType]
+    evaluate: Callable[..., Any]
+    vjp: tuple[Rule | None, ...] | Rule | None = None
+    jvp: tuple[Rule | None, ...] | Rule | None = None
+    kernel: KernelRule | None = None
+    elementwise: bool = False
+    view: bool = False
+    linear: bool = False
+    commutative: bool = False
+    masks: bool = False
+    ufunc: np.ufunc | None = None
+    symbolic: str | None = None
+    partials: tuple[Any, ...] | None = None
+    flops: Callable[[Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __call__(self, *operands: Any, **attrs: Any) -> Node:
+        """The node of this op on `operands`: nodes, arrays or Python numbers (weak, as in NEP 50)."""
+        return apply(self, lift(operands, self.name), tuple(sorted(attrs.items())))
+
+    def carries(self, k: int) -> bool:
+        """True when operand `k` may carry a gradient, types aside."""
+        rules = self.vjp
+        if isinstance(rules, tuple):
+            return rules[k] is not None
+        return True
+
+
+@dataclass(frozen=True)
+class Function:
+    """A public function that builds nodes: an op, or a composition of ops."""
+
+    name: str
+    build: Callable[..., Any]
+    numpy: tuple[Any, ...] = ()
+    samples: Any = None
+    edges: tuple[Any, ...] = ()
+    differentiable: bool = True
+    requires: str | None = None
+
+
+OPS: dict[str, Op] = {}
+FUNCTIONS: dict[str, Function] = {}
+NUMPY: dict[Any, Callable[..., Any]] = {}
+
+
+def register_op(op: Op) -> Op:
+    """Enter `op` into the registry.
+
+    Raises:
+        NamingError: an op of that name is there already.
+    """
+    if op.name in OPS:
+        raise NamingError(f"an op named {op.name!r} is registered already; choose another name")
+    OPS[op.name] = op
+    return op
+
+
+def register_function(function: Function) -> None:
+    """Enter a public function into the registry, and bind the NumPy functions it stands for."""
+    if function.name in FUNCTIONS:
+        raise NamingError(f"a function named {function.name!r} is registered already; choose another name")
+    FUNCTIONS[function.name] = function
+    for target in function.numpy:
+        NUMPY[target] = function.build
+
+
+@lru_cache(maxsize=8192)
+def _infer(op: Op, types: tuple[TensorType, ...], attrs: Attrs) -> TensorType:
+    return op.infer(*types, **dict(attrs))
+
+
+def apply(op: Op, inputs: tuple[Node, ...], attrs: Attrs = ()) -> Node:
+    """The node of `op` on `inputs`, its type inferred.
+
+    Raises:
+        GradcError: the operands do not fit; the message names them and the user's line.
+    """
+    try:
+        node_type = _infer(op, tuple([i.type for i in inputs]), attrs)
+    except GradcError as error:
+        raise _located(error, op, inputs) from None
+    return Node(op, inputs, attrs, node_type, _context.origin or user_origin())
+
+
+def _located(error: GradcError, op: Op, inputs: tuple[Node, ...]) -> GradcError:
+    operands = "".join(f"\n  operand {k}: {describe(n)}" for k, n in enumerate(inputs))
+    where = (_context.origin or user_origin()).location
+    message = str(error) if str(error).startswith(op.name) else f"{op.name}: {error}"
+    return type(error)(f"{message}{operands}\n  at {where}")
+
+
+# --- constants ---------------------------------------------------------------------------------------
+
+
+class Const:
+    """An array as an attribute: read-only, hashed and compared by dtype, shape and bytes."""
+
+    __slots__ = ("_key", "array")
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self._key: tuple[Any, ...] | None = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What makes two constants the same constant."""
+        if self._key is None:
+            self._key = (self.array.dtype.str, self.array.shape, self.array.tobytes())
+        return self._key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Const) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        if self.array.size <= 4:
+            return np.array2string(self.array, separator=", ", threshold=8).replace("\n", "")
+        return f"<{self.array.dtype}{list(self.array.shape)}>"
+
+
+def _infer_placeholder(*, name: str, shape: Shape, dtype: DType) -> TensorType:
+    return TensorType(shape, dtype)
+
+
+def _infer_constant(*, value: Const) -> TensorType:
+    return TensorType(value.array.shape, value.array.dtype)
+
+
+def _no_evaluation(**attrs: Any) -> NoReturn:
+    raise GraphError("a placeholder has no value of its own: feed it")
+
+
+PLACEHOLDER = register_op(Op("placeholder", _infer_placeholder, _no_evaluation, vjp=(), jvp=()))
+CONSTANT = register_op(Op("constant", _infer_constant, lambda *, value: value.array, vjp=(), jvp=()))
+
+
+def constant(value: Any, dtype: Any = None) -> Node:
+    """A node with a fixed value, copied: later changes to `value` do not show.
+
+    Raises:
+        DTypeError: gradc has no such dtype (complex, object, strings, ...).
+    """
+    if isinstance(value, Node):
+        raise ArgumentError("constant: the value is a node already; for a gradient-free copy use stop_gradient")
+    try:
+        array = np.array(value, dtype=dtype, order="C")
+    except OverflowError as error:
+        raise DTypeError(f"constant: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise ArgumentError(f"constant: {value!r} is not an array of numbers: {error}") from None
+    return _constant(array.astype(as_dtype(array.dtype, "constant"), copy=False))
+
+
+def _constant(array: Array) -> Node:
+    array.flags.writeable = False
+    outer = _context.origin
+    origin = outer._replace(role=Role.CONSTANT) if outer else user_origin(Role.CONSTANT)
+    return Node(CONSTANT, (), (("value", Const(array)),), TensorType(array.shape, array.dtype), origin)
+
+
+_WEAK = (bool, int, float)
+
+
+def lift(operands: Sequence[Any], where: str) -> tuple[Node, ...]:
+    """`operands` as nodes: arrays become constants; Python numbers take the dtype NEP 50 gives them."""
+    for operand in operands:
+        if operand.__class__ is not Node:
+            break
+    else:
+        return tuple(operands)
+    strong: list[Any] = []
+    for o in operands:
+        if isinstance(o, Node):
+            strong.append(o.dtype)
+        elif o.__class__ not in _WEAK:
+            strong.append(constant(o).dtype if not hasattr(o, "dtype") else o.dtype)
+    return tuple(o if isinstance(o, Node) else constant(o, _weak_dtype(o, strong, where)) for o in operands)
+
+
+def _weak_dtype(value: Any, strong: list[Any], where: str) -> Any:
+    if value.__class__ not in _WEAK or not strong:
+        return None
+    dtype = np.result_type(*strong, value)
+    if dtype.kind in "iu" and isinstance(value, int):
+        info = np.iinfo(dtype)
+        if not info.min <= value <= info.max:
+            raise DTypeError(f"{where}: the Python integer {value} is out of bounds for {dtype}; cast the node first")
+    return dtype
+
+
+# --- nodes -------------------------------------------------------------------------------------------
+
+
+def _fn(name: str) -> Callable[..., Any]:
+    return FUNCTIONS[name].build
+
+
+class Node:
+    """One value of a graph, before it has one: an op on other nodes.
+
+    Operators, indexing, NumPy's functions and NumPy's method names on nodes build nodes. `==` is identity, as for
+    any Python object (write `np.equal(a, b)` for the elementwise comparison). Immutable.
+    """
+
+    __slots__ = ("__weakref__", "attrs", "inputs", "op", "origin", "serial", "type")
+
+    op: Op
+    inputs: tuple[Node, ...]
+    attrs: Attrs
+    type: TensorType
+    origin: Origin
+    serial: int
+
+    def __init__(self, op: Op, inputs: tuple[Node, ...], attrs: Attrs, type: TensorType, origin: Origin) -> None:
+        _set_op(self, op)
+        _set_inputs(self, inputs)
+        _set_attrs(self, attrs)
+        _set_type(self, type)
+        _set_origin(self, origin)
+        _set_serial(self, next(_serials))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise GraphError(f"a node is immutable: cannot set {name!r}; build another node instead")
+
+    # what it is
+
+    @property
+    def shape(self) -> Shape:
+        """A tuple of integers and symbolic dimensions."""
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The NumPy dtype."""
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        """How many axes."""
+        return len(self.type.shape)
+
+    @property
+    def size(self) -> Size:
+        """How many elements, an integer or a symbolic dimension."""
+        return size_of(self.type.shape)
+
+    @property
+    def name(self) -> str | None:
+        """A placeholder's name; None for every other node."""
+        return self.attrs[1][1] if self.op is PLACEHOLDER else None
+
+    def attr(self, name: str) -> Any:
+        """The attribute `name`."""
+        return dict(self.attrs)[name]
+
+    def __repr__(self) -> str:
+        return f"<{describe(self)}>"
+
+    def __copy__(self) -> Node:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Node:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise GraphError("a node cannot be pickled by itself: keep the program that builds the graph")
+
+    # identity
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (bool, int, float, np.ndarray, np.generic)):
+            raise TraceError(
+                f"{describe(self)} == {other!r}: == on nodes is identity; for the elementwise comparison "
+                "write np.equal(node, value)"
+            )
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        if isinstance(other, (bool, int, float, np.ndarray, np.generic)):
+            raise TraceError(
+                f"{describe(self)} != {other!r}: != on nodes is identity; for the elementwise comparison "
+                "write np.not_equal(node, value)"
+            )
+        return self is not other
+
+    # what a node cannot do: it has no value yet
+
+    def _no_value(self, asked: str, instead: str) -> NoReturn:
+        raise TraceError(
+            f"{asked}: a node has no value while the graph is built: {describe(self)}\n  at {user_origin().location}\n  {instead}"
+        )
+
+    def __bool__(self) -> bool:
+        self._no_value("the truth of a node (if, while, and, or, not)", "use np.where(condition, a, b)")
+
+    def __float__(self) -> float:
+        self._no_value("float(node)", "keep it a node (node.astype('float64')), or take the value from evaluate(...)")
+
+    def __int__(self) -> int:
+        self._no_value("int(node)", "keep it a node (node.astype('int64')), or take the value from evaluate(...)")
+
+    def __complex__(self) -> complex:
+        self._no_value("complex(node)", "gradc computes in real numbers")
+
+    def __index__(self) -> int:
+        self._no_value("a node as an index or a count", "use a Python integer; to index by values use gc.take")
+
+    def __array__(self, dtype: object = None, copy: object = None) -> Array:
+        self._no_value("np.asarray(node)", "pass the node itself to NumPy functions, or use evaluate(...) for its value")
+
+    def __setitem__(self, index: object, value: object) -> NoReturn:
+        self._no_value("node[...] = value", "nodes are immutable: use gc.at_set(node, index, value) or np.where")
+
+    def __len__(self) -> int:
+        first = self._first_dimension("len(node)")
+        return first
+
+    def __iter__(self) -> Iterator[Node]:
+        count = self._first_dimension("iteration over a node")
+        return (self[i] for i in range(count))
+
+    def _first_dimension(self, asked: str) -> int:
+        if not self.shape:
+            raise ShapeError(f"{asked}: the node has no axes: {describe(self)}")
+        first = self.shape[0]
+        if not isinstance(first, int):
+            raise TraceError(
+                f"{asked}: the first dimension is symbolic ({first}): {describe(self)}\n  "
+                f"at {user_origin().location}\n  use whole-array operations, or give the dimension a number"
+            )
+        return first
+
+    # NumPy's protocols
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return NUMPY["__array_ufunc__"](ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return NUMPY["__array_function__"](func, args, kwargs)
+
+    # operators
+
+    def __add__(self, other: Any) -> Node:
+        return _fn("add")(self, other)
+
+    def __radd__(self, other: Any) -> Node:
+        return _fn("add")(other, self)
+
+    def __sub__(self, other: Any) -> Node:
+        return _fn("subtract")(self, other)
+
+    def __rsub__(self, other: Any) -> Node:
+        return _fn("subtract")(other, self)
+
+    def __mul__(self, other: Any) -> Node:
+        return _fn("multiply")(self, other)
+
+    def __rmul__(self, other: Any) -> Node:
+        return _fn("multiply")(other, self)
+
+    def __truediv__(self, other: Any) -> Node:
+        return _fn("divide")(self, other)
+
+    def __rtruediv__(self, other: Any) -> Node:
+        return _fn("divide")(other, self)
+
+    def __floordiv__(self, other: Any) -> Node:
+        return _fn("floor_divide")(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Node:
+        return _fn("floor_divide")(other, self)
+
+    def __mod__(self, other: Any) -> Node:
+        return _fn("remainder")(self, other)
+
+    def __rmod__(self, other: Any) -> Node:
+        return _fn("remainder")(other, self)
+
+    def __pow__(self, other: Any) -> Node:
+        return _fn("power")(self, other)
+
+    def __rpow__(self, other: Any) -> Node:
+        return _fn("power")(other, self)
+
+    def __matmul__(self, other: Any) -> Node:
+        return _fn("matmul")(self, other)
+
+    def __rmatmul__(self, other: Any) -> Node:
+        return _fn("matmul")(other, self)
+
+    def __neg__(self) -> Node:
+        return _fn("negative")(self)
+
+    def __pos__(self) -> Node:
+        return self
+
+    def __abs__(self) -> Node:
+        return _fn("abs")(self)
+
+    def __invert__(self) -> Node:
+        return _fn("invert")(self)
+
+    def __and__(self, other: Any) -> Node:
+        return _fn("bitwise_and")(self, other)
+
+    def __rand__(self, other: Any) -> Node:
+        return _fn("bitwise_and")(other, self)
+
+    def __or__(self, other: Any) -> Node:
+        return _fn("bitwise_or")(self, other)
+
+    def __ror__(self, other: Any) -> Node:
+        return _fn("bitwise_or")(other, self)
+
+    def __xor__(self, other: Any) -> Node:
+        return _fn("bitwise_xor")(self, other)
+
+    def __rxor__(self, other: Any) -> Node:
+        return _fn("bitwise_xor")(other, self)
+
+    def __lt__(self, other: Any) -> Node:
+        return _fn("less")(self, other)
+
+    def __le__(self, other: Any) -> Node:
+        return _fn("less_equal")(self, other)
+
+    def __gt__(self, other: Any) -> Node:
+        return _fn("greater")(self, other)
+
+    def __ge__(self, other: Any) -> Node:
+        return _fn("greater_equal")(self, other)
+
+    def __getitem__(self, index: Any) -> Node:
+        return _fn("getitem")(self, index)
+
+    # NumPy's methods
+
+    @property
+    def T(self) -> Node:  # noqa: N802
+        """The transpose: all axes reversed."""
+        return _fn("transpose")(self)
+
+    @property
+    def mT(self) -> Node:  # noqa: N802
+        """The matrix transpose: the last two axes swapped."""
+        return _fn("matrix_transpose")(self)
+
+    def reshape(self, *shape: Any) -> Node:
+        """`np.reshape`; the shape as one tuple or as several arguments, -1 for what is left."""
+        return _fn("reshape")(self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> Node:
+        """`np.transpose`; the axes as one tuple or as several arguments."""
+        return _fn("transpose")(self, axes[0] if len(axes) == 1 else (axes or None))
+
+    def astype(self, dtype: Any) -> Node:
+        """`ndarray.astype`."""
+        return _fn("astype")(self, dtype)
+
+
+for _slot in ("op", "inputs", "attrs", "type", "origin", "serial"):
+    globals()[f"_set_{_slot}"] = getattr(Node, _slot).__set__
+
+if TYPE_CHECKING:
+    _set_op = _set_inputs = _set_attrs = _set_type = _set_origin = _set_serial = setattr
+
+
+def _method(name: str) -> Callable[..., Any]:
+    def method(self: Node, *args: Any, **kwargs: Any) -> Any:
+        return _fn(name)(self, *args, **kwargs)
+
+    method.__name__ = name
+    method.__qualname__ = f"Node.{name}"
+    method.__doc__ = f"`ndarray.{name}`: see `gradc.{name}`."
+    return method
+
+
+_METHODS = (
+    "all any argmax argmin argsort clip compress cumprod cumsum diagonal dot flatten max mean min prod ptp ravel repeat "
+    "round sort squeeze std sum swapaxes take trace var"
+)
+for _name in _METHODS.split():
+    setattr(Node, _name, _method(_name))
+
+
+def describe(node: Node) -> str:
+    """A node in one line: `exp float64[3] (model.py:12)`."""
+    label = f"{node.op.name} {node.name!r}" if node.name else node.op.name
+    where = f" ({node.origin.location})" if node.origin.location else ""
+    return f"{label} {node.type}{where}"
+
+
+def walk(roots: Iterable[Node]) -> list[Node]:
+    """Every node that `roots` need, `roots` too, in topological order: the order in which they were made."""
+    seen = set(roots)
+    stack = list(seen)
+    while stack:
+        for i in stack.pop().inputs:
+            if i not in seen:
+                seen.add(i)
+                stack.append(i)
+    return sorted(seen, key=attrgetter("serial"))
+
+
+# --- graphs ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """What one call of `differentiate` found: which node is the derivative of which."""
+
+    mode: str
+    of: str
+    wrt: Mapping[str, Node]
+    grad: Mapping[str, Node] = field(default_factory=dict)
+    adjoints: Mapping[Node, Node] = field(default_factory=dict)
+    partials: Mapping[Node, Mapping[Edge, Node]] = field(default_factory=dict)
+    tangents: Mapping[Node, Node] = field(default_factory=dict)
+
+
+class Gradients(Mapping[Any, "Node"]):
+    """The adjoints that were asked for: by the variable's node or by its name. Iterates over the names."""
+
+    def __init__(self, derivative: Derivative) -> None:
+        self._derivative = derivative
+
+    def __getitem__(self, wrt: Any) -> Node:
+        d = self._derivative
+        if isinstance(wrt, str) and wrt in d.grad:
+            return d.grad[wrt]
+        for name, node in d.wrt.items():
+            if node is wrt:
+                return d.grad[name]
+        asked = describe(wrt) if isinstance(wrt, Node) else repr(wrt)
+        raise NamingError(f"grad: {asked} is not a variable of this derivative; it has {', '.join(d.grad)}")
+
+    def __contains__(self, wrt: object) -> bool:
+        return wrt in self._derivative.grad or any(n is wrt for n in self._derivative.wrt.values())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._derivative.grad)
+
+    def __len__(self) -> int:
+        return len(self._derivative.grad)
+
+
+class Graph:
+    """Named placeholders and named outputs; everything between them is derived.
+
+    Args:
+        name: printable text, used in pictures and listings only.
+    """
+
+    def __init__(self, name: str = "graph") -> None:
+        if not isinstance(name, str) or not name.isprintable() or not name:
+            raise NamingError(f"Graph: a name is printable text, got {name!r}")
+        self.name = name
+        self._placeholders: dict[str, Node] = {}
+        self._outputs: dict[str, Node] = {}
+        self._nodes: tuple[Node, ...] | None = None
+        self._checked: set[Node] = set()
+        self._derivative: Derivative | None = None
+        self._view: Any = None
+
+    # building
+
+    def placeholder(self, name: str, shape: Any = (), dtype: Any = "float64") -> Node:
+        """A new input of the graph.
+
+        Args:
+            name: a Python identifier in NFKC form, not a keyword, new in this graph.
+            shape: integers, and strings for symbolic dimensions; an integer or string alone is a 1-d shape.
+            dtype: bool, an integer type, float16, float32 or float64.
+
+        Raises:
+            NamingError, ShapeError, DTypeError: the argument concerned is malformed.
+        """
+        _check_placeholder_name(name, self._placeholders)
+        where = f"placeholder {name!r}"
+        node_type = TensorType(as_shape(shape, where), as_dtype(dtype, where))
+        attrs = (("dtype", node_type.dtype), ("name", name), ("shape", node_type.shape))
+        node = Node(PLACEHOLDER, (), attrs, node_type, _context.origin or user_origin())
+        self._placeholders[name] = node
+        self._checked.add(node)
+        self._changed()
+        return node
+
+    def output(self, name: str, node: Any) -> Any:
+        """Name `node` as an output; returns it.
+
+        Raises:
+            NamingError: the name is empty, unprintable or taken.
+            GraphError: `node` is not a node, or needs a placeholder of another graph.
+        """
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise NamingError(f"output: a name is printable text, got {name!r}")
+        if name in self._outputs:
+            raise NamingError(f"output: {name!r} is an output of graph {self.name!r} already; choose another name")
+        if not isinstance(node, Node):
+            raise GraphError(f"output {name!r}: expected a node, got {type(node).__name__}; wrap values in gradc.constant")
+        self._check_reachable(name, node)
+        self._outputs[name] = node
+        self._changed()
+        return node
+
+    def _check_reachable(self, name: str, root: Node) -> None:
+        if root in self._checked:
+            return
+        found, stack = {root}, [root]
+        while stack:
+            node = stack.pop()
+            if node.op is PLACEHOLDER:
+                raise GraphError(
+                    f"output {name!r} needs {describe(node)}, which is no placeholder of graph {self.name!r}; "
+                    f"its placeholders are {', '.join(self._placeholders) or 'none'}"
+                )
+            for i in node.inputs:
+                if i not in self._checked and i not in found:
+                    found.add(i)
+                    stack.append(i)
+        self._checked |= found
+
+    def _changed(self) -> None:
+        self._nodes = None
+        self._view = None
+
+    @classmethod
+    def of(cls, name: str, placeholders: Mapping[str, Node], outputs: Mapping[str, Node]) -> Graph:
+        """A graph of nodes that exist: what passes return."""
+        graph = cls(name)
+        graph._placeholders = dict(placeholders)
+        graph._checked = set(graph._placeholders.values())
+        graph._outputs = dict(outputs)
+        return graph
+
+    def copy(self, derivative: Derivative | None = None) -> Graph:
+        """The same nodes in a graph of their own."""
+        graph = Graph.of(self.name, self._placeholders, self._outputs)
+        graph._checked = set(self._checked)
+        graph._nodes = self._nodes
+        graph._derivative = derivative or self._derivative
+        return graph
+
+    # reading
+
+    @property
+    def placeholders(self) -> dict[str, Node]:
+        """The inputs by name, in the order they were made."""
+        return dict(self._placeholders)
+
+    @property
+    def outputs(self) -> dict[str, Node]:
+        """The outputs by name, in the order they were named."""
+        return dict(self._outputs)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The placeholders and all that the outputs need, in topological order, as the user wrote them."""
+        if self._nodes is None:
+            self._nodes = tuple(walk([*self._placeholders.values(), *self._outputs.values()]))
+        return self._nodes
+
+    @property
+    def derivative(self) -> Derivative:
+        """The newest derivative of this graph.
+
+        Raises:
+            GraphError: the graph was not made by `differentiate`.
+        """
+        if self._derivative is None:
+            raise GraphError(f"graph {self.name!r} has no derivative: call gradc.differentiate(graph, wrt=...) first")
+        return self._derivative
+
+    @property
+    def grad(self) -> Gradients:
+        """The adjoint of each `wrt`, by node or by name."""
+        derivative = self.derivative
+        if derivative.mode != "reverse":
+            raise GraphError(f"graph {self.name!r} was differentiated in forward mode: its tangents are outputs 'dot_...'")
+        return Gradients(derivative)
+
+    def adjoint(self, node: Node) -> Node:
+        """The adjoint of `node`: d `of` / d `node`. A constant zero where `of` does not depend on it."""
+        return self._derivative_of(node, self.derivative.adjoints)
+
+    def tangent(self, node: Node) -> Node:
+        """The tangent of `node` in forward mode. A constant zero where it depends on no `wrt`."""
+        return self._derivative_of(node, self.derivative.tangents)
+
+    def _derivative_of(self, node: Node, found: Mapping[Node, Node]) -> Node:
+        if node in found:
+            return found[node]
+        if node not in set(self.nodes):
+            raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else node!r}")
+        with origin_of_new_nodes(Origin(Role.CONSTANT, primal=node)):
+            return _fn("zeros_like")(node)
+
+    def partial_adjoints(self, node: Node) -> dict[Edge, Node]:
+        """The partial adjoints that sum to the adjoint of `node`, by edge `(user, operand)`."""
+        self.adjoint(node)
+        return dict(self.derivative.partials.get(node, {}))
+
+    def number(self, node: Node) -> int:
+        """The place of `node` in `nodes`, from 1: it is shown as v1, v2, ..."""
+        return self.nodes.index(node) + 1
+
+    # going on
+
+    def compile(self, outputs: Any = None, **options: Any) -> Executable:
+        """See `gradc.compile`."""
+        from gradc.runtime import compile as compile_graph
+
+        return compile_graph(self, outputs, **options)
+
+    def to_networkx(self) -> networkx.MultiDiGraph[Any]:
+        """The graph as a networkx `MultiDiGraph`: an edge per use, keyed by operand."""
+        from gradc.analysis import to_networkx
+
+        return to_networkx(self)
+
+    def to_dot(self, **options: Any) -> str:
+        """The graph in DOT: see `gradc.show.dot.to_dot`."""
+        from gradc.show.dot import to_dot
+
+        return to_dot(self, **options)
+
+    def to_text(self) -> str:
+        """One line a node: see `gradc.show.text.to_text`."""
+        from gradc.show.text import to_text
+
+        return to_text(self)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.name!r}: {len(self._placeholders)} placeholders, {len(self._outputs)} outputs>"
+
+
+def _check_placeholder_name(name: object, taken: Mapping[str, Node]) -> None:
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        raise NamingError(f"placeholder: a name is a Python identifier and no keyword (it is fed by keyword), got {name!r}")
+    if unicodedata.normalize("NFKC", name) != name:
+        raise NamingError(
+            f"placeholder: {name!r} is not in NFKC form, in which Python reads identifiers; "
+            f"write {unicodedata.normalize('NFKC', name)!r}"
+        )
+    if name in taken:
+        raise NamingError(f"placeholder: {name!r} is a placeholder already ({describe(taken[name])}); choose another name")
+
+
+def verify(graph: Graph) -> Graph:
+    """The IR's type check: every node's type re-inferred, operands before users, no free placeholder.
+
+    Raises:
+        VerifyError: naming the node.
+    """
+    known: set[Node] = set()
+    placeholders = set(graph.placeholders.values())
+    for node in graph.nodes:
+        for operand in node.inputs:
+            if operand not in known:
+                raise VerifyError(f"{describe(node)} uses {describe(operand)}, which does not come before it")
+        if node.op is PLACEHOLDER and node not in placeholders:
+            raise VerifyError(f"{describe(node)} is no placeholder of graph {graph.name!r}")
+        inferred = node.op.infer(*[i.type for i in node.inputs], **dict(node.attrs))
+        if inferred != node.type:
+            raise VerifyError(f"{describe(node)} should have type {inferred}")
+        known.add(node)
+    for name, node in graph.placeholders.items():
+        if node.name != name:
+            raise VerifyError(f"placeholder {name!r} is the node {describe(node)}")
+    for name, node in graph.outputs.items():
+        if node not in known:
+            raise VerifyError(f"output {name!r} is no node of the graph")
+    return graph

@@ -1,0 +1,221 @@
+"""How an op is declared: `elementwise`, `linear`, `op`; and `function` for compositions of ops.
+
+The same functions serve gradc's own ops and those of its users.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+
+from gradc.errors import DTypeError, GraphError
+from gradc.ir import FUNCTIONS, Call, Function, Kernel, KernelRule, Node, Op, Rule, register_function, register_op
+from gradc.types import DType, TensorType, as_dtype, broadcast_shapes
+
+Partial = Callable[..., Any] | float | None
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def ZERO(*_: Any, **__: Any) -> Node:  # noqa: N802
+    """The rule of an operand that the result depends on with derivative zero wherever there is one (floor, sign)."""
+    raise GraphError("the derivative is zero: there is nothing to build")
+
+
+# --- elementwise -------------------------------------------------------------------------------------
+
+
+def elementwise(
+    name: str,
+    ufunc: np.ufunc | None = None,
+    *,
+    partials: Sequence[Partial] | None = None,
+    rules: Sequence[Rule | None] | None = None,
+    evaluate: Callable[..., Any] | None = None,
+    infer: Callable[..., TensorType] | None = None,
+    kernel: KernelRule | None = None,
+    symbolic: str | None = None,
+    samples: Any = None,
+    edges: tuple[Any, ...] = (),
+    numpy: tuple[Any, ...] = (),
+    commutative: bool = False,
+    linear_in: tuple[int, ...] = (),
+    masks: bool = False,
+    requires: str | None = None,
+) -> Op:
+    """Declare an op that works entry by entry on broadcast operands, and register it as a function too.
+
+    Args:
+        name: the op's name, and the function's.
+        ufunc: the NumPy ufunc that evaluates it; else `evaluate` and `infer` must be given.
+        partials: per operand, the partial derivative as a function of `(*operands, out)`, a number, 0 where it is
+            zero wherever it exists, or None where the operand carries no gradient. A boolean node selects: the
+            adjoint where True, an exact zero elsewhere.
+        rules: instead of partials, the product with the adjoint: `(g, out, *operands) -> node`; for partials that
+            could overflow by themselves.
+        symbolic: the op in sympy's language over a, b, ...; what `testing.prove_rules` proves the partials against.
+        samples: a function that makes samples; see `gradc.ops.samples`.
+        edges: rows of the table of conventions.
+        numpy: NumPy functions it stands for, besides `ufunc`.
+
+    Raises:
+        NamingError: the name is taken.
+    """
+    table: tuple[Rule | None, ...]
+    table = tuple(rules) if rules is not None else tuple(_scaled(p) for p in partials or ())
+    vjp: Any = table or None
+    declared = register_op(
+        Op(
+            name=name,
+            infer=infer or _ufunc_infer(_need(ufunc, name)),
+            evaluate=evaluate or _need(ufunc, name),
+            vjp=vjp,
+            jvp=vjp,
+            kernel=kernel or (_ufunc_kernel(ufunc) if ufunc is not None else None),
+            elementwise=True,
+            linear=bool(linear_in),
+            commutative=commutative,
+            masks=masks,
+            ufunc=ufunc,
+            symbolic=symbolic,
+            partials=tuple(partials) if partials is not None else None,
+        )
+    )
+    bound = ((ufunc,) if ufunc is not None else ()) + numpy
+    differentiable = any(r is not None for r in table)
+    register_function(Function(name, declared, bound, samples, edges, differentiable, requires))
+    return declared
+
+
+def _need(ufunc: np.ufunc | None, name: str) -> np.ufunc:
+    if ufunc is None:
+        raise GraphError(f"elementwise {name!r}: give a ufunc, or both evaluate= and infer=")
+    return ufunc
+
+
+def _scaled(partial: Partial) -> Rule | None:
+    """The rule that multiplies an adjoint, or a tangent, by a partial derivative."""
+    if partial is None:
+        return None
+    if not callable(partial):
+        return ZERO if partial == 0 else lambda g, out, *xs: scale(g, partial)
+    return lambda g, out, *xs: scale(g, partial(*xs, out))
+
+
+def scale(g: Node, partial: Any) -> Node:
+    """`g * partial`; where `partial` is boolean, `g` where it is True and an exact zero elsewhere."""
+    if isinstance(partial, Node):
+        if partial.dtype.kind == "b":
+            return call("where", partial, g, 0)
+        return call("multiply", g, partial)
+    if partial == 1:
+        return g
+    return call("negative", g) if partial == -1 else call("multiply", g, partial)
+
+
+def call(name: str, *args: Any, **kwargs: Any) -> Any:
+    """The registered function `name`: how rules reach ops that are declared in other files."""
+    return FUNCTIONS[name].build(*args, **kwargs)
+
+
+@lru_cache(maxsize=4096)
+def ufunc_dtype(ufunc: np.ufunc, dtypes: tuple[DType, ...]) -> DType:
+    """The dtype that `ufunc` gives for operands of `dtypes`, by NumPy's own resolution.
+
+    Raises:
+        DTypeError: it has no loop for them.
+    """
+    try:
+        resolved = ufunc.resolve_dtypes((*dtypes, *[None] * ufunc.nout))
+    except TypeError:
+        given = ", ".join(map(str, dtypes))
+        raise DTypeError(f"{ufunc.__name__}: NumPy has no loop for ({given}); cast with .astype first") from None
+    return as_dtype(resolved[ufunc.nin], ufunc.__name__)
+
+
+def _ufunc_infer(ufunc: np.ufunc) -> Callable[..., TensorType]:
+    def infer(*types: TensorType) -> TensorType:
+        check_arity(ufunc.__name__, types, ufunc.nin)
+        dtype = ufunc_dtype(ufunc, tuple(t.dtype for t in types))
+        return TensorType(broadcast_shapes(*(t.shape for t in types)), dtype)
+
+    return infer
+
+
+def check_arity(name: str, types: Sequence[TensorType], arity: int) -> None:
+    """Raise unless there are `arity` operands."""
+    if len(types) != arity:
+        raise GraphError(f"{name}: expected {arity} operands, got {len(types)}")
+
+
+def _ufunc_kernel(ufunc: np.ufunc) -> KernelRule:
+    operands = ", ".join(f"{{{k}}}" for k in range(ufunc.nin))
+    calls = (Call(ufunc, ufunc.__name__, operands + ", {out}"),)
+    kernel = Kernel(calls, inplace=tuple(range(ufunc.nin)))
+    return lambda inputs, out, attrs: kernel
+
+
+# --- everything else ---------------------------------------------------------------------------------
+
+
+def op(name: str, *, infer: Callable[..., TensorType], evaluate: Callable[..., Any], **declaration: Any) -> Op:
+    """Declare an op; the fields are those of `Op`. What it returns builds nodes when called.
+
+    `samples` and `edges` given here register it as a public function of the same name too.
+
+    Raises:
+        NamingError: the name is taken.
+    """
+    samples = declaration.pop("samples", None)
+    edges = declaration.pop("edges", ())
+    numpy = declaration.pop("numpy", ())
+    requires = declaration.pop("requires", None)
+    declared = register_op(Op(name=name, infer=infer, evaluate=evaluate, **declaration))
+    if samples is not None:
+        register_function(Function(name, declared, numpy, samples, edges, declaration.get("vjp") is not None, requires))
+    return declared
+
+
+def linear(
+    name: str, *, transpose: Rule, infer: Callable[..., TensorType], evaluate: Callable[..., Any], **declaration: Any
+) -> Op:
+    """Declare an op that is linear in its one operand: the jvp is the op itself, only the transpose is written.
+
+    `transpose(g, out, x, **attrs)` is the adjoint of `x`.
+    """
+    declared: list[Op] = []
+
+    def jvp(t: Node, out: Node, x: Node, **attrs: Any) -> Node:
+        return declared[0](t, **attrs)
+
+    declared.append(op(name, infer=infer, evaluate=evaluate, vjp=(transpose,), jvp=(jvp,), linear=True, **declaration))
+    return declared[0]
+
+
+def function(
+    name: str | None = None,
+    *,
+    numpy: tuple[Any, ...] = (),
+    samples: Any = None,
+    edges: tuple[Any, ...] = (),
+    differentiable: bool = True,
+    requires: str | None = None,
+) -> Callable[[F], F]:
+    """Register a function that composes ops, under its own name or `name`, and for NumPy's functions `numpy`."""
+
+    def register(build: F) -> F:
+        register_function(Function(name or build.__name__.rstrip("_"), build, numpy, samples, edges, differentiable, requires))
+        return build
+
+    return register
+
+
+def signature_of(target: Function) -> str:
+    """The call signature of a public function, for docs and errors."""
+    if isinstance(target.build, Op):
+        nin = target.build.ufunc.nin if target.build.ufunc else 1
+        return "(" + ", ".join("xyzw"[:nin]) + ")"
+    return str(inspect.signature(target.build))

@@ -1,0 +1,199 @@
+"""Indexing: NumPy's basic indexing, its adjoint, one_hot, and picking along the last axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradc.errors import ArgumentError, DTypeError, ShapeError, TraceError
+from gradc.ir import Node, apply, constant, lift
+from gradc.ops.declare import call, function, op
+from gradc.ops.samples import cases, normal, sample
+from gradc.types import Dim, Shape, Size, TensorType, show_shape
+
+Entry = Any
+
+
+def as_index(entries: tuple[Entry, ...]) -> tuple[Any, ...]:
+    """The NumPy index that normalised entries stand for."""
+    return tuple(e if isinstance(e, int) else (None if e == "new" else slice(*e)) for e in entries)
+
+
+def _normalize(index: Any, shape: Shape) -> tuple[Entry, ...]:
+    given = index if isinstance(index, tuple) else (index,)
+    for entry in given:
+        if isinstance(entry, Node):
+            raise TraceError("indexing by a node: use gc.take_along_axis or gc.one_hot; basic indexing takes integers and slices")
+        if not (entry is None or entry is Ellipsis or isinstance(entry, slice) or hasattr(entry, "__index__")) or isinstance(
+            entry, bool
+        ):
+            raise ArgumentError(f"indexing: expected integers, slices, None and ..., got {entry!r}")
+    used = sum(e is not None and e is not Ellipsis for e in given)
+    if used > len(shape) or sum(e is Ellipsis for e in given) > 1:
+        raise ShapeError(f"indexing: {len(given)} indices for shape {show_shape(shape)}")
+    fill = (slice(None),) * (len(shape) - used)
+    at = next((k for k, e in enumerate(given) if e is Ellipsis), len(given))
+    full = (*given[:at], *fill, *given[at + 1 :])
+    sizes = iter(shape)
+    return tuple("new" if e is None else _normal_entry(e, next(sizes)) for e in full)
+
+
+def _normal_entry(entry: Any, size: Size) -> Entry:
+    if not isinstance(entry, slice):
+        return _normal_integer(int(entry.__index__()), size)
+    if isinstance(size, int):
+        start, stop, step = entry.indices(size)
+        return (start, stop if stop >= 0 else None, step)
+    if (entry.start, entry.stop, entry.step) in ((None, None, None), (0, None, None), (None, None, 1), (0, None, 1)):
+        return (0, size, 1)
+    if isinstance(entry.start, (int, Dim)) and isinstance(entry.stop, (int, Dim)) and entry.step is None:
+        if isinstance(entry.start, Dim) or isinstance(entry.stop, Dim):
+            return (entry.start, entry.stop, 1)
+    raise ShapeError(f"indexing: a slice of the symbolic dimension {size} takes all of it; give the dimension a number")
+
+
+def _normal_integer(i: int, size: Size) -> int:
+    if isinstance(size, int) and not -size <= i < size:
+        raise ShapeError(f"indexing: index {i} is out of bounds for an axis of length {size}")
+    return i % size if isinstance(size, int) else i
+
+
+def _infer_getitem(x: TensorType, *, index: tuple[Entry, ...]) -> TensorType:
+    sizes = iter(x.shape)
+    shape: list[Size] = []
+    for entry in index:
+        if entry == "new":
+            shape.append(1)
+            continue
+        size = next(sizes)
+        if isinstance(entry, int):
+            continue
+        start, stop, step = entry
+        if isinstance(size, int) and isinstance(start, int) and (stop is None or isinstance(stop, int)):
+            shape.append(len(range(*slice(start, stop, step).indices(size))))
+        else:
+            shape.append(stop - start)
+    return TensorType(tuple(shape), x.dtype)
+
+
+getitem_op = op(
+    "getitem",
+    infer=_infer_getitem,
+    evaluate=lambda x, *, index: x[as_index(index)],
+    vjp=(lambda g, out, x, *, index: place(g, index, x.shape),),
+    jvp=(lambda t, out, x, *, index: apply(getitem_op, (t,), (("index", index),)),),
+    view=True,
+    linear=True,
+)
+
+
+@function(
+    samples=cases(lambda: sample(normal(4, 3), index=1), lambda: sample(normal(4, 3), index=(slice(None, None, -2), None, 0)))
+)
+def getitem(x: Any, index: Any) -> Node:
+    """`x[index]` with integers, slices, None and an ellipsis."""
+    (node,) = lift((x,), "indexing")
+    entries = _normalize(index, node.shape)
+    if entries == tuple((0, s, 1) for s in node.shape):
+        return node
+    return apply(getitem_op, (node,), (("index", entries),))
+
+
+def _place(g: Any, *, index: tuple[Entry, ...], shape: tuple[int, ...]) -> Any:
+    out = np.zeros(shape, g.dtype)
+    out[as_index(index)] = g
+    return out
+
+
+def _infer_place(g: TensorType, *, index: tuple[Entry, ...], shape: Shape) -> TensorType:
+    part = _infer_getitem(TensorType(shape, g.dtype), index=index)
+    if part.shape != g.shape:
+        raise ShapeError(f"place: the index selects {show_shape(part.shape)}, got {show_shape(g.shape)}")
+    return TensorType(shape, g.dtype)
+
+
+place_op = op(
+    "place",
+    infer=_infer_place,
+    evaluate=_place,
+    vjp=(lambda g, out, x, *, index, shape: apply(getitem_op, (g,), (("index", index),)),),
+    jvp=(lambda t, out, x, *, index, shape: place(t, index, shape),),
+    linear=True,
+)
+
+
+def place(g: Node, index: tuple[Entry, ...], shape: Shape) -> Node:
+    """Zeros of `shape` with `g` at `index`: the adjoint of basic indexing."""
+    return apply(place_op, (g,), (("index", index), ("shape", shape)))
+
+
+def _axis_index(shape: Shape, axis: int, start: Size, stop: Size) -> tuple[Entry, ...]:
+    return tuple((start, stop, 1) if k == axis else (0, s, 1) for k, s in enumerate(shape))
+
+
+@function()
+def slice_axis(x: Node, axis: int, start: Size, stop: Size) -> Node:
+    """Entries `start` to `stop` along one axis; bounds may be symbolic."""
+    return apply(getitem_op, (x,), (("index", _axis_index(x.shape, axis, start, stop)),))
+
+
+@function()
+def place_axis(x: Node, axis: int, start: Size, shape: Shape) -> Node:
+    """Zeros of `shape` with `x` from `start` along one axis."""
+    return place(x, _axis_index(shape, axis, start, start + x.shape[axis]), shape)
+
+
+# --- labels ------------------------------------------------------------------------------------------
+
+
+@function(samples=cases(lambda: sample(np.array([0, 2, 1]), depth=3, gradient=False)), differentiable=False)
+def one_hot(labels: Any, depth: int, dtype: Any = "float64") -> Node:
+    """Rows of the identity matrix: shape `labels.shape + (depth,)`; a label outside [0, depth) gives zeros."""
+    (node,) = lift((labels,), "one_hot")
+    if node.dtype.kind not in "iu":
+        raise DTypeError(f"one_hot: labels are integers, got {node.dtype}")
+    classes = constant(np.arange(depth, dtype=node.dtype))
+    return call("equal", call("expand_dims", node, -1), classes).astype(dtype)
+
+
+def _infer_pick(x: TensorType, labels: TensorType) -> TensorType:
+    if labels.dtype.kind not in "iu":
+        raise DTypeError(f"labels are integers, got {labels.dtype}")
+    if x.shape[:-1] != labels.shape:
+        raise ShapeError(f"rows {show_shape(x.shape[:-1])} and labels {show_shape(labels.shape)} differ")
+    return TensorType(labels.shape, x.dtype)
+
+
+def _check_labels(labels: Any, depth: int) -> Any:
+    if labels.size and (labels.min() < 0 or labels.max() >= depth):
+        raise ArgumentError(f"a label lies outside [0, {depth}): the labels run from {labels.min()} to {labels.max()}")
+    return labels.astype(np.intp)[..., None]
+
+
+def _pick(x: Any, labels: Any) -> Any:
+    return np.take_along_axis(x, _check_labels(labels, x.shape[-1]), -1)[..., 0]
+
+
+def _put(g: Any, labels: Any, *, depth: int) -> Any:
+    out = np.zeros((*labels.shape, depth), g.dtype)
+    np.put_along_axis(out, _check_labels(labels, depth), g[..., None], -1)
+    return out
+
+
+pick_op = op(
+    "pick",
+    infer=_infer_pick,
+    evaluate=_pick,
+    vjp=(lambda g, out, x, labels: apply(put_op, (g, labels), (("depth", x.shape[-1]),)), None),
+    jvp=(lambda t, out, x, labels: apply(pick_op, (t, labels)), None),
+    linear=True,
+)
+put_op = op(
+    "put",
+    infer=lambda g, labels, *, depth: TensorType((*g.shape, depth), g.dtype),
+    evaluate=_put,
+    vjp=(lambda g, out, x, labels, *, depth: apply(pick_op, (g, labels)), None),
+    jvp=(lambda t, out, x, labels, *, depth: apply(put_op, (t, labels), (("depth", depth),)), None),
+    linear=True,
+)

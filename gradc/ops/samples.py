@@ -1,0 +1,103 @@
+"""Sample inputs of ops: from them the op-table test makes every test of an op.
+
+`samples=` of a declaration is a function without arguments, so that importing gradc makes no arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+class Sample(NamedTuple):
+    """One call of an op or function: arrays for its operands, keywords for the rest.
+
+    `gradient` is False where derivatives do not exist or cannot be checked by differences (a kink, a tie).
+    `fixed` lists operands that are constants of the call (indices, labels), not placeholders.
+    """
+
+    arrays: tuple[Array, ...]
+    attrs: dict[str, Any]
+    gradient: bool = True
+    fixed: tuple[int, ...] = ()
+
+
+class At(NamedTuple):
+    """The convention at a point: `value` and `adjoints` (of the sum) at `inputs`; None: not tabulated."""
+
+    inputs: tuple[Any, ...]
+    value: Any
+    adjoints: tuple[Any, ...]
+    attrs: dict[str, Any]
+    why: str
+
+
+Samples = Callable[[], list[Sample]]
+
+
+def sample(*arrays: Any, gradient: bool = True, fixed: tuple[int, ...] = (), **attrs: Any) -> Sample:
+    """A sample from array-likes; floats become float64."""
+    return Sample(tuple(np.asarray(a) for a in arrays), attrs, gradient, fixed)
+
+
+def at(*inputs: Any, value: Any, adjoints: Sequence[Any] | float | None = None, why: str = "", **attrs: Any) -> At:
+    """A row of the table of conventions."""
+    given = adjoints if isinstance(adjoints, (tuple, list)) else (adjoints,)
+    return At(tuple(inputs), value, tuple(given), attrs, why)
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    """Standard normal values, float64, the same at every call."""
+    return np.random.default_rng([seed, *shape]).standard_normal(shape)
+
+
+def uniform(low: float, high: float, *shape: int, seed: int = 0) -> Array:
+    """Values evenly spread over [low, high), float64, the same at every call."""
+    return np.random.default_rng([seed, 1, *shape]).uniform(low, high, shape)
+
+
+_UNARY: tuple[tuple[int, ...], ...] = ((), (7,), (2, 3), (0, 3))
+_BINARY: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
+    ((), ()),
+    ((5,), (5,)),
+    ((2, 3), (3,)),
+    ((3,), (2, 3)),
+    ((2, 1), (1, 3)),
+    ((), (2, 2)),
+    ((0, 3), (1, 3)),
+)
+
+
+def reals(low: float, high: float, operands: int = 1, **attrs: Any) -> Samples:
+    """Every operand from [low, high), in the shapes that matter: 0-d, vector, matrix, empty, broadcast."""
+    return ranges(*[(low, high)] * operands, **attrs)
+
+
+def ranges(*bounds: tuple[float, float], **attrs: Any) -> Samples:
+    """As `reals`, each operand with its own bounds."""
+
+    def make() -> list[Sample]:
+        shapes: Sequence[Sequence[tuple[int, ...]]]
+        if len(bounds) == 1:
+            shapes = [(s,) for s in _UNARY]
+        elif len(bounds) == 2:
+            shapes = _BINARY
+        else:
+            shapes = [((),) * len(bounds), ((4,),) * len(bounds), ((2, 3), (3,), (2, 1))[: len(bounds)]]
+        return [
+            sample(
+                *(uniform(lo, hi, *s, seed=k + 10 * n) for k, ((lo, hi), s) in enumerate(zip(bounds, row, strict=True))), **attrs
+            )
+            for n, row in enumerate(shapes)
+        ]
+
+    return make
+
+
+def cases(*makers: Callable[[], Sample]) -> Samples:
+    """Samples written out one by one, each a function so that none is made at import."""
+    return lambda: [make() for make in makers]

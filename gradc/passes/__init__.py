@@ -1,0 +1,49 @@
+"""Passes: pure functions from graph to graph, in tuples that read from the first to the last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from gradc.errors import ArgumentError
+from gradc.ir import Graph
+from gradc.passes.cse import cse
+from gradc.passes.fold import fold
+from gradc.passes.prune import prune
+from gradc.passes.simplify import simplify
+
+Pass = Callable[[Graph], Graph]
+
+NONE: tuple[Pass, ...] = ()
+EXACT: tuple[Pass, ...] = (prune, simplify, fold, cse, simplify, prune)
+DEFAULT: tuple[Pass, ...] = EXACT
+
+__all__ = ["DEFAULT", "EXACT", "NONE", "Pass", "PassReport", "cse", "fold", "optimise", "prune", "simplify"]
+
+
+class PassReport(NamedTuple):
+    """What one pass did: node counts before and after, seconds."""
+
+    name: str
+    before: int
+    after: int
+    seconds: float
+
+
+def optimise(graph: Graph, passes: Sequence[Pass] = DEFAULT, report: list[PassReport] | None = None) -> Graph:
+    """`graph` after `passes`, one after the other; `report` collects what each did.
+
+    Raises:
+        ArgumentError: something in `passes` cannot be called.
+    """
+    for step in passes:
+        if not callable(step):
+            raise ArgumentError(f"optimise: a pass is a function from Graph to Graph, got {step!r}")
+        start, before = time.perf_counter(), len(graph.nodes)
+        graph = step(graph)
+        if report is not None:
+            report.append(
+                PassReport(getattr(step, "__name__", repr(step)), before, len(graph.nodes), time.perf_counter() - start)
+            )
+    return graph

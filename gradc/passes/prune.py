@@ -1,0 +1,12 @@
+"""Dead-node pruning: placeholders that no output needs. Dead ops go by themselves: nodes are what outputs need."""
+
+from __future__ import annotations
+
+from gradc.ir import Graph, walk
+
+
+def prune(graph: Graph) -> Graph:
+    """The graph without the placeholders that no output needs."""
+    needed = set(walk(graph.outputs.values()))
+    kept = {name: node for name, node in graph.placeholders.items() if node in needed}
+    return Graph.of(graph.name, kept, graph.outputs)

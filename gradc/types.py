@@ -1,0 +1,310 @@
+"""Tensor types: dtypes after NEP 50, shapes of integers and symbolic dimensions, broadcasting.
+
+A shape is a tuple of `int | Dim`. A `Dim` is a name ("batch") or an expression of names ("2*batch + 1").
+A bare name never imports sympy; arithmetic on one does, through `dim`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from gradc.errors import ArgumentError, DTypeError, FeedError, ShapeError
+
+if TYPE_CHECKING:
+    import sympy
+
+Size: TypeAlias = "int | Dim"
+Shape: TypeAlias = "tuple[Size, ...]"
+DType: TypeAlias = "np.dtype[Any]"
+
+_KINDS = "biuf"
+_MAX_FLOAT_BYTES = 8
+
+
+class Dim:
+    """A symbolic dimension, a non-negative integer known when the graph runs.
+
+    Equal exactly when their canonical expressions are: `n + 1 == 1 + n`. Immutable and hashable.
+    """
+
+    __slots__ = ("_expr", "text")
+
+    text: str
+    _expr: sympy.Expr | None
+
+    def __init__(self, text: str, expr: sympy.Expr | None = None) -> None:
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "_expr", expr)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Dim is immutable")
+
+    @property
+    def is_name(self) -> bool:
+        """True for a bare name, False for an expression."""
+        return self._expr is None
+
+    @property
+    def expr(self) -> sympy.Expr:
+        """The dimension as a sympy expression over non-negative integer symbols."""
+        return _symbol(self.text) if self._expr is None else self._expr
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that the value of this dimension depends on."""
+        if self._expr is None:
+            return frozenset((self.text,))
+        return frozenset(str(s) for s in self._expr.free_symbols)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dim) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(("Dim", self.text))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Dim, (self.text, self._expr))
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def __add__(self, other: Size) -> Size:
+        return dim(self.expr + _expr(other))
+
+    def __sub__(self, other: Size) -> Size:
+        return dim(self.expr - _expr(other))
+
+    def __rsub__(self, other: Size) -> Size:
+        return dim(_expr(other) - self.expr)
+
+    def __mul__(self, other: Size) -> Size:
+        return dim(self.expr * _expr(other))
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+def _expr(size: Size) -> sympy.Expr:
+    import sympy
+
+    return size.expr if isinstance(size, Dim) else sympy.Integer(size)
+
+
+@lru_cache(maxsize=1024)
+def _symbol(name: str) -> sympy.Symbol:
+    import sympy
+
+    return sympy.Symbol(name, integer=True, nonnegative=True)
+
+
+def dim(expr: sympy.Expr) -> Size:
+    """The dimension that a sympy expression stands for: an `int` where it is one. The one door to sympy."""
+    expr = expr.expand()
+    if expr.is_Integer:
+        return int(expr)
+    if expr.is_Symbol:
+        return Dim(str(expr))
+    return Dim(str(expr), expr)
+
+
+def as_size(value: object, where: str = "shape") -> Size:
+    """A dimension from what a user wrote: an integer, a name, a `Dim`.
+
+    Raises:
+        ShapeError: it is negative, or neither an integer nor an identifier.
+    """
+    if isinstance(value, Dim):
+        return value
+    if isinstance(value, str):
+        if not value.isidentifier():
+            raise ShapeError(f"{where}: a symbolic dimension is named by an identifier, got {value!r}")
+        return Dim(value)
+    try:
+        size = int(value.__index__())  # type: ignore[attr-defined]
+    except AttributeError:
+        raise ShapeError(f"{where}: a dimension is an integer or a name, got {value!r}") from None
+    if size < 0:
+        raise ShapeError(f"{where}: a dimension cannot be negative, got {size}")
+    return size
+
+
+def as_shape(value: object, where: str = "shape") -> Shape:
+    """A shape from an integer, a name, or an iterable of them."""
+    if isinstance(value, (str, Dim)) or hasattr(value, "__index__"):
+        return (as_size(value, where),)
+    if not isinstance(value, Iterable):
+        raise ShapeError(f"{where}: expected a tuple of integers and names, got {value!r}")
+    return tuple(as_size(v, where) for v in value)
+
+
+def as_dtype(value: object, where: str = "dtype") -> DType:
+    """A dtype that gradc computes in, in native byte order: bool, integers, float16, float32, float64.
+
+    Raises:
+        DTypeError: NumPy does not know it, or gradc does not support it.
+    """
+    try:
+        dtype = np.dtype(value)  # type: ignore[call-overload]
+    except TypeError:
+        raise DTypeError(f"{where}: NumPy knows no dtype {value!r}; use a name like 'float32' or 'int64'") from None
+    if dtype.kind not in _KINDS or dtype.itemsize > _MAX_FLOAT_BYTES:
+        raise DTypeError(f"{where}: gradc computes in bool, integers and float16/32/64, not in {dtype}")
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
+
+
+class TensorType(NamedTuple):
+    """What is known of a value before the graph runs: its shape and its dtype."""
+
+    shape: Shape
+    dtype: DType
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+    @property
+    def ndim(self) -> int:
+        """How many axes."""
+        return len(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        """True where derivatives exist."""
+        return self.dtype.kind == "f"
+
+
+def is_static(shape: Shape) -> bool:
+    """True when no dimension is symbolic."""
+    return not any(isinstance(s, Dim) for s in shape)
+
+
+def size_of(shape: Shape) -> Size:
+    """How many elements, as a product of the dimensions."""
+    total: Size = 1
+    for s in shape:
+        total = total * s
+    return total
+
+
+def _broadcast_size(a: Size, b: Size) -> Size | None:
+    if a == b or b == 1:
+        return a
+    return b if a == 1 else None
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """The shape that NumPy broadcasts `shapes` to.
+
+    Two dimensions fit when they are provably equal or one is the integer 1.
+
+    Raises:
+        ShapeError: two dimensions do not fit.
+    """
+    first = shapes[0]
+    if all(s == first for s in shapes[1:]):
+        return first
+    ndim = max(map(len, shapes))
+    padded = [(1,) * (ndim - len(s)) + s for s in shapes]
+    return tuple(_broadcast_axis(sizes, shapes) for sizes in zip(*padded, strict=True))
+
+
+def _broadcast_axis(sizes: tuple[Size, ...], shapes: tuple[Shape, ...]) -> Size:
+    result = sizes[0]
+    for size in sizes[1:]:
+        fit = _broadcast_size(result, size)
+        if fit is None:
+            texts = " and ".join(show_shape(s) for s in shapes)
+            raise ShapeError(f"shapes {texts} do not broadcast: {result} against {size}{_hint(result, size)}")
+        result = fit
+    return result
+
+
+def _hint(a: Size, b: Size) -> str:
+    if isinstance(a, Dim) or isinstance(b, Dim):
+        return " (a symbolic dimension broadcasts only with itself or with 1; give both the same name or size)"
+    return ""
+
+
+def show_shape(shape: Shape) -> str:
+    """A shape as the user would write it: `(batch, 784)`, `(3,)`."""
+    inner = ", ".join(map(str, shape))
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def normalize_axis(axis: object, ndim: int, where: str) -> int:
+    """`axis` counted from 0.
+
+    Raises:
+        ShapeError: there is no such axis.
+    """
+    try:
+        i = int(axis.__index__())  # type: ignore[attr-defined]
+    except AttributeError:
+        raise ArgumentError(f"{where}: an axis is an integer, got {axis!r}") from None
+    if not -ndim <= i < ndim:
+        raise ShapeError(f"{where}: axis {i} is out of bounds for an operand with {ndim} dimensions")
+    return i % ndim
+
+
+def normalize_axes(axis: object, ndim: int, where: str) -> tuple[int, ...]:
+    """`axis` (None for all, an integer, a tuple) as sorted axes counted from 0, none twice."""
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, (tuple, list)) else (axis,)
+    axes = tuple(sorted(normalize_axis(a, ndim, where) for a in given))
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"{where}: axis {axis!r} names the same axis twice")
+    return axes
+
+
+def bind_shape(shape: Shape, actual: tuple[int, ...], dims: dict[str, int], where: str) -> None:
+    """Match `actual` against `shape`, recording the symbolic names in `dims`.
+
+    Raises:
+        FeedError: a size differs, or a name would have two values.
+    """
+    if len(shape) != len(actual):
+        raise FeedError(f"{where}: expected shape {show_shape(shape)}, got {show_shape(actual)}")
+    for size, got in zip(shape, actual, strict=True):
+        want = size if isinstance(size, int) else dims.setdefault(size.text, got)
+        if want != got:
+            known = "" if isinstance(size, int) else f" ({size} is {want} already)"
+            raise FeedError(f"{where}: expected shape {show_shape(shape)}{known}, got {show_shape(actual)}")
+
+
+def resolve_size(size: Size, dims: Mapping[str, int]) -> int:
+    """The value of a dimension where its names have the values `dims`.
+
+    Raises:
+        FeedError: `dims` lacks a name, or the value is negative.
+    """
+    if isinstance(size, int):
+        return size
+    missing = size.names - dims.keys()
+    if missing:
+        raise FeedError(f"the symbolic dimension {', '.join(sorted(missing))} has no value: give it a number")
+    if size.is_name:
+        return dims[size.text]
+    return int(size.expr.subs({_symbol(n): dims[n] for n in size.names}))
+
+
+def resolve_shape(shape: Shape, dims: Mapping[str, int]) -> tuple[int, ...]:
+    """The concrete shape where the symbolic names have the values `dims`."""
+    return tuple(resolve_size(s, dims) for s in shape)
+
+
+def resolve(value: Any, dims: Mapping[str, int]) -> Any:
+    """`value` with every `Dim` in it, however deep in tuples, replaced by its number."""
+    if isinstance(value, Dim):
+        return resolve_size(value, dims)
+    if isinstance(value, tuple):
+        return tuple(resolve(v, dims) for v in value)
+    return value
+
+
+def has_dim(value: object) -> bool:
+    """True when a `Dim` is in `value`, however deep in tuples."""
+    return isinstance(value, Dim) or (isinstance(value, tuple) and any(map(has_dim, value)))
