@@ -21,7 +21,6 @@ test: $(READY)  ## run the tests
 check: $(READY)  ## lint and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache out
