@@ -1,10 +1,10 @@
-# `make test` and `make check` do all their own set-up in .venv.
+# `make mnist`, `make test` and `make check` do all their own set-up in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help test check clean
+.PHONY: help mnist test check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -14,6 +14,10 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e '.[dev,examples]'
 	@touch $(READY)
+
+mnist: $(READY)  ## train the flagship example, then run the tests; make mnist ARGS="--data DIR"
+	@$(BIN)/python examples/mnist/train.py $(ARGS)
+	@$(BIN)/python -m pytest -q tests/test_mnist.py
 
 test: $(READY)  ## run the tests
 	@$(BIN)/python -m pytest -q

@@ -60,10 +60,10 @@ def _lines(
 def _bound(node: Node, scope: dict[str, Any], dims: Mapping[str, int]) -> str:
     """The name under which the node's evaluation, its attributes bound, is in scope."""
     base = node.op.name if node.op.name.isidentifier() else "op"
-    if node.op.ufunc is not None and not node.attrs:
-        scope[f"np_{base}"] = _c_order(node.op.ufunc) if node.ndim > 1 else node.op.ufunc
-        name = f"np_{base}" if node.ndim <= 1 else f"np_{base}_c"
-        scope[name] = scope.pop(f"np_{base}")
+    if node.op.ufunc is not None:
+        ordered = node.ndim > 1
+        name = f"np_{base}_c" if ordered else f"np_{base}"
+        scope[name] = _c_order(node.op.ufunc) if ordered else node.op.ufunc
         return name
     attrs = {k: resolve(v, dims) for k, v in node.attrs}
     evaluate = node.op.evaluate

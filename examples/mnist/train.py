@@ -1,0 +1,192 @@
+"""Train relu(X @ W1) @ W2 on handwritten digits: one graph holds the forward pass, its adjoints and the updates.
+
+python examples/mnist/train.py [--data DIR] [--hidden 100] [--batch 100] [--step 0.2] [--epochs 10] [--out out]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from idx import IdxError, parse_mnist
+
+import gradc as gc
+
+Array = np.ndarray[Any, Any]
+
+
+class Data(NamedTuple):
+    """Images as float32 rows in [0, 1], labels as int64."""
+
+    name: str
+    train: tuple[Array, Array]
+    test: tuple[Array, Array]
+
+
+def load(folder: Path | None) -> Data:
+    """MNIST's four files, or its two test files split 80/20; scikit-learn's digits without a folder."""
+    if folder is None:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        return _split("scikit-learn's bundled digits", (digits.data / 16).astype(np.float32), digits.target)
+    test = _pair(folder, "t10k")
+    if _find(folder, "train-images-idx3-ubyte") is None:
+        return _split(f"the test half of MNIST in {folder}", *test)
+    train = _pair(folder, "train")
+    return Data(f"MNIST in {folder}", train, test)
+
+
+def _split(name: str, images: Array, labels: Array) -> Data:
+    cut = len(images) * 8 // 10
+    labels = labels.astype(np.int64)
+    return Data(f"{name}: the first 80 % train, the rest tests", (images[:cut], labels[:cut]), (images[cut:], labels[cut:]))
+
+
+def _find(folder: Path, stem: str) -> Path | None:
+    return next((p for p in (folder / stem, folder / f"{stem}.gz") if p.exists()), None)
+
+
+def _pair(folder: Path, half: str) -> tuple[Array, Array]:
+    names = (f"{half}-images-idx3-ubyte", f"{half}-labels-idx1-ubyte")
+    paths = [_find(folder, name) for name in names]
+    for name, path in zip(names, paths, strict=True):
+        if path is None:
+            raise IdxError(f"{folder} has no {name} or {name}.gz")
+    images, labels = parse_mnist(paths[0] or "", paths[1] or "")
+    return images, labels.astype(np.int64)
+
+
+def build(pixels: int, hidden: int, classes: int, step: float) -> gc.Graph:
+    """The joint graph: loss and error, adjoints of both weights, and the updated weights."""
+    g = gc.Graph("mnist")
+    x = g.placeholder("x", ("batch", pixels), "float32")
+    y = g.placeholder("y", ("batch",), "int64")
+    w1 = g.placeholder("w1", (pixels, hidden), "float32")
+    w2 = g.placeholder("w2", (hidden, classes), "float32")
+    logits = g.output("logits", gc.relu(x @ w1) @ w2)
+    g.output("loss", gc.softmax_cross_entropy(logits, y).mean())
+    dg = gc.differentiate(g, wrt=[w1, w2], of="loss")
+    dg.output("w1_next", w1 - step * dg.grad[w1])
+    dg.output("w2_next", w2 - step * dg.grad[w2])
+    return dg
+
+
+def weights(pixels: int, hidden: int, classes: int, seed: int) -> dict[str, Array]:
+    """Normal weights of variance 1 / fan-in, float32."""
+    rng = np.random.default_rng(seed)
+    return {
+        "w1": (rng.standard_normal((pixels, hidden)) / np.sqrt(pixels)).astype(np.float32),
+        "w2": (rng.standard_normal((hidden, classes)) / np.sqrt(hidden)).astype(np.float32),
+    }
+
+
+def batches(images: Array, labels: Array, size: int) -> Iterator[tuple[Array, Array]]:
+    """Batches in file order; the last may be smaller."""
+    for start in range(0, len(images), size):
+        yield images[start : start + size], labels[start : start + size]
+
+
+def save_whole(path: Path, arrays: dict[str, Array]) -> None:
+    """Write an `.npz` so that a reader sees the old file or the new one, never half."""
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, **arrays)  # type: ignore[arg-type]
+    os.replace(partial, path)
+
+
+def train(options: argparse.Namespace) -> int:
+    """Run the training; returns the exit status."""
+    from tqdm import tqdm
+
+    data = load(options.data)
+    print(f"data: {data.name} ({len(data.train[0])} + {len(data.test[0])})")
+    classes = int(max(data.train[1].max(), data.test[1].max())) + 1
+    graph = build(data.train[0].shape[1], options.hidden, classes, options.step)
+    step = gc.compile(graph, ["loss"], updates={"w1": "w1_next", "w2": "w2_next"})
+    measure = gc.compile(graph, ["loss", "logits"])
+    w = weights(data.train[0].shape[1], options.hidden, classes, options.seed)
+    options.out.mkdir(parents=True, exist_ok=True)
+    history: list[tuple[float, float, float, float]] = []
+    try:
+        for epoch in range(1, options.epochs + 1):
+            for x, y in tqdm(list(batches(*data.train, options.batch)), desc=f"epoch {epoch}", leave=False):
+                step(x=x, y=y, **w)
+            row = (*score(measure, data.train, w), *score(measure, data.test, w))
+            history.append(row)
+            save_whole(options.out / "weights.npz", w)
+            print(f"epoch {epoch:3}: train loss {row[0]:.4f} error {row[1]:.2%}   test loss {row[2]:.4f} error {row[3]:.2%}")
+    except KeyboardInterrupt:
+        kept = f"the weights of epoch {len(history)} are in {options.out}" if history else "no epoch had finished"
+        print(f"\ninterrupted: {kept}")
+        return 130
+    report(options.out, graph, step, history)
+    print(f"test accuracy {1 - history[-1][3]:.2%}; curve, graph, source and weights are in {options.out}")
+    return 0
+
+
+def score(measure: gc.Executable, pair: tuple[Array, Array], w: dict[str, Array]) -> tuple[float, float]:
+    """Mean loss and the share of wrong labels."""
+    out = measure(x=pair[0], y=pair[1], **w)
+    return float(out["loss"]), float((out["logits"].argmax(1) != pair[1]).mean())
+
+
+def report(out: Path, graph: gc.Graph, step: gc.Executable, history: list[tuple[float, float, float, float]]) -> None:
+    """The loss curve, the gradient graph and the emitted source, as files."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    epochs = range(1, len(history) + 1)
+    axes.plot(epochs, [h[0] for h in history], marker="o", label="train")
+    axes.plot(epochs, [h[2] for h in history], marker="s", label="test")
+    axes.set(xlabel="epoch", ylabel="cross entropy", title="Loss per epoch")
+    axes.legend()
+    figure.savefig(out / "loss.png", dpi=120)
+    pyplot.close(figure)
+    (out / "graph.dot").write_text(graph.to_dot(), encoding="utf-8")
+    (out / "step.py").write_text(step.source, encoding="utf-8")
+    if shutil.which("dot"):
+        subprocess.run(["dot", "-Tsvg", str(out / "graph.dot"), "-o", str(out / "graph.svg")], check=True)
+
+
+def _positive(kind: type) -> Any:
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train a two-layer network on handwritten digits with gradc.")
+    parser.add_argument("--data", type=Path, help="a folder with MNIST's IDX files; scikit-learn's digits without it")
+    parser.add_argument("--hidden", type=_positive(int), default=100)
+    parser.add_argument("--batch", type=_positive(int), default=100)
+    parser.add_argument("--step", type=_positive(float), default=0.2)
+    parser.add_argument("--epochs", type=_positive(int), default=None, help="default: 10, or 100 for the bundled digits")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("out"))
+    options = parser.parse_args(arguments)
+    options.epochs = options.epochs or (10 if options.data else 100)
+    try:
+        return train(options)
+    except IdxError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

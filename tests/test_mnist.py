@@ -1,0 +1,107 @@
+"""The MNIST example: the IDX reader's errors, and training against hand-written gradients."""
+
+import gzip
+import struct
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gradc as gc
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "examples" / "mnist"))
+
+import idx  # noqa: E402
+import train  # noqa: E402
+
+MNIST = ROOT.parent / "shared" / "data" / "mnist"
+
+
+def encode(array, magic=None):
+    head = struct.pack(">HBB", 0, 8, array.ndim) if magic is None else magic
+    return head + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+LABELS = np.array([7, 1], np.uint8)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_plain_and_gzipped(tmp_path, pack):
+    (tmp_path / "i").write_bytes(pack(encode(IMAGES)))
+    (tmp_path / "l").write_bytes(pack(encode(LABELS)))
+    images, labels = idx.parse_mnist(tmp_path / "i", tmp_path / "l")
+    assert images.dtype == np.float32 and images.shape == (2, 12) and labels.dtype == np.uint8
+    np.testing.assert_allclose(images * 255, IMAGES.reshape(2, 12), rtol=1e-6)
+
+
+HUGE = struct.pack(">HBBIII", 0, 8, 3, 1 << 20, 1 << 10, 1 << 10)
+BAD = {
+    "magic": (b"\x00\x00\x0d\x03" + encode(IMAGES)[4:], "magic number"),
+    "rank": (encode(LABELS), "1 axes, expected 3"),
+    "too few": (encode(IMAGES)[:-1], "only 23"),
+    "too many": (encode(IMAGES) + b"x", "more"),
+    "huge": (HUGE, "claims 1099511627776"),
+    "gzip of huge": (gzip.compress(HUGE), "claims 1099511627776"),
+    "truncated gzip": (gzip.compress(encode(IMAGES))[:-9], "gzip"),
+    "corrupt gzip": (gzip.compress(encode(IMAGES))[:14] + b"\xff\xff" + gzip.compress(encode(IMAGES))[16:], "gzip"),
+    "empty": (b"", "too few"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_gets_one_clear_error_and_no_memory(tmp_path, name):
+    content, text = BAD[name]
+    path = tmp_path / "images"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(idx.IdxError, match=text) as caught:
+            idx.read_idx(path, 3)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert str(path) in str(caught.value)
+
+
+def test_counts_must_agree(tmp_path):
+    (tmp_path / "i").write_bytes(encode(IMAGES))
+    (tmp_path / "l").write_bytes(encode(LABELS[:1]))
+    with pytest.raises(idx.IdxError, match="2 images"):
+        idx.parse_mnist(tmp_path / "i", tmp_path / "l")
+
+
+def by_hand(x, y, w1, w2, step, size):
+    for start in range(0, len(x), size):
+        xb, yb = x[start : start + size], y[start : start + size]
+        hidden = np.maximum(xb @ w1, 0)
+        logits = hidden @ w2
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        p[np.arange(len(yb)), yb] -= 1
+        p /= np.float32(len(yb))
+        g2 = hidden.T @ p
+        g1 = xb.T @ ((p @ w2.T) * (hidden > 0))
+        w1 -= np.float32(step) * g1
+        w2 -= np.float32(step) * g2
+
+
+@pytest.mark.parametrize("source", ["digits", "mnist"])
+def test_one_epoch_equals_hand_written_gradients(source):
+    if source == "digits":
+        pytest.importorskip("sklearn")
+    elif not MNIST.exists():
+        pytest.skip("no ../shared/data/mnist beside this checkout")
+    data = train.load(None if source == "digits" else MNIST)
+    x, y = data.train
+    ours = train.weights(x.shape[1], 100, 10, 0)
+    hand = {name: value.copy() for name, value in ours.items()}
+    step = gc.compile(train.build(x.shape[1], 100, 10, 0.2), ["loss"], updates={"w1": "w1_next", "w2": "w2_next"})
+    for xb, yb in train.batches(x, y, 100):
+        step(x=xb, y=yb, **ours)
+    by_hand(x, y, hand["w1"], hand["w2"], 0.2, 100)
+    for name in ours:
+        assert np.linalg.norm(ours[name] - hand[name]) <= 1e-5 * np.linalg.norm(hand[name])
