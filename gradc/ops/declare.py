@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gradc.errors import DTypeError, GraphError
-from gradc.ir import FUNCTIONS, Call, Function, Kernel, KernelRule, Node, Op, Rule, register_function, register_op
+from gradc.ir import FUNCTIONS, OPS, Call, Function, Kernel, KernelRule, Node, Op, Rule, register_function, register_op
 from gradc.types import DType, TensorType, as_dtype, broadcast_shapes
 
 Partial = Callable[..., Any] | float | None
@@ -109,7 +109,7 @@ def scale(g: Node, partial: Any) -> Node:
     """`g * partial`; where `partial` is boolean, `g` where it is True and an exact zero elsewhere."""
     if isinstance(partial, Node):
         if partial.dtype.kind == "b":
-            return call("where", partial, g, 0)
+            return OPS["select"](partial, g)
         return call("multiply", g, partial)
     if partial == 1:
         return g

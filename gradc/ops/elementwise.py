@@ -181,12 +181,39 @@ def _infer_where(condition: TensorType, x: TensorType, y: TensorType) -> TensorT
     return TensorType(broadcast_shapes(condition.shape, x.shape, y.shape), np.promote_types(x.dtype, y.dtype))
 
 
+def _infer_select(condition: TensorType, x: TensorType) -> TensorType:
+    return TensorType(broadcast_shapes(condition.shape, x.shape), x.dtype)
+
+
+def _select(condition: Any, x: Any) -> Any:
+    x = np.asarray(x)
+    bits = np.dtype(_INTEGER_OF_WIDTH[x.dtype.itemsize])
+    return np.multiply(x.view(bits), condition, dtype=bits, casting="unsafe", order="C").view(x.dtype)
+
+
+def _select_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    return Kernel((Call(np.multiply, "multiply", "{1:bits}, {0}, {out:bits}"),), inplace=(1,))
+
+
+select = op(
+    "select",
+    infer=_infer_select,
+    evaluate=_select,  # the bits of x times 0 or 1: exact, and as fast as a float multiplication
+    vjp=(None, lambda g, out, c, x: select(c, g)),
+    jvp=(None, lambda t, out, c, x: select(c, t)),
+    kernel=_select_kernel,
+    elementwise=True,
+    linear=True,
+    masks=True,
+)
+
+
 where_op = op(
     "where",
     infer=_infer_where,
     evaluate=np.where,
-    vjp=(None, lambda g, out, c, x, y: where(c, g, 0), lambda g, out, c, x, y: where(c, 0, g)),
-    jvp=(None, lambda t, out, c, x, y: where(c, t, 0), lambda t, out, c, x, y: where(c, 0, t)),
+    vjp=(None, lambda g, out, c, x, y: select(c, g), lambda g, out, c, x, y: select(call("logical_not", c), g)),
+    jvp=(None, lambda t, out, c, x, y: select(c, t), lambda t, out, c, x, y: select(call("logical_not", c), t)),
     elementwise=True,
     linear=True,
     masks=True,
