@@ -1,20 +1,24 @@
-"""Executables: a compiled graph to call."""
+"""Executables: a compiled graph to call, from any number of threads."""
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from gradc.backends.numpy import Emitted, emit
+from gradc.backends.numpy import Program
 from gradc.errors import ArgumentError, FeedError, NamingError
 from gradc.interpret import check_feeds
-from gradc.ir import Array, Graph, Node, describe
+from gradc.ir import Array, Graph, Node
 from gradc.passes import DEFAULT, PassReport, optimise
+from gradc.plan import Plan, make_plan
+from gradc.types import TensorType, show_shape
 
-_KEPT_SCHEDULES = 8
+_KEPT_PROGRAMS = 8
 
 
 def compile(
@@ -29,11 +33,10 @@ def compile(
 
     Args:
         graph: left as it is.
-        outputs: the names of the outputs wanted; all when left out. Those named in `updates` are not returned
-            unless they are named here.
+        outputs: the names of the outputs wanted; all when left out. Those named in `updates` are not returned.
         backend: "numpy".
         passes: a sequence of passes; `gradc.passes.DEFAULT` when left out.
-        updates: placeholder name -> output name: after each call the fed array holds the output's value.
+        updates: placeholder name -> output name: a call ends by writing the output's value into the fed array.
 
     Raises:
         GradcError: a name is unknown, or an update's type differs from its placeholder's.
@@ -43,22 +46,22 @@ def compile(
     updates = dict(updates or {})
     wanted = _wanted(graph, outputs, updates)
     _check_updates(graph, updates)
-    roots = {name: graph.outputs[name] for name in [*wanted, *updates.values()]}
-    placeholders = graph.placeholders
+    roots = {name: graph.outputs[name] for name in dict.fromkeys([*wanted, *updates.values()])}
     report: list[PassReport] = []
     chosen = tuple(DEFAULT if passes is None else passes)
-    optimised = optimise(Graph.of(graph.name, placeholders, roots), chosen, report)
-    return Executable(optimised, placeholders, wanted, updates, report)
+    optimised = optimise(Graph.of(graph.name, graph.placeholders, roots), chosen, report)
+    return Executable(optimised, graph.placeholders, wanted, updates, report)
 
 
 def _wanted(graph: Graph, outputs: Sequence[str] | str | None, updates: Mapping[str, str]) -> tuple[str, ...]:
+    sources = set(updates.values())
     if outputs is None:
-        return tuple(name for name in graph.outputs if name not in set(updates.values()))
+        return tuple(name for name in graph.outputs if name not in sources)
     names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     for name in names:
         if name not in graph.outputs:
             raise NamingError(f"compile: {name!r} is no output; the outputs are {', '.join(graph.outputs) or 'none'}")
-    return tuple(dict.fromkeys(n for n in names if n not in set(updates.values())))
+    return tuple(dict.fromkeys(n for n in names if n not in sources))
 
 
 def _check_updates(graph: Graph, updates: Mapping[str, str]) -> None:
@@ -73,7 +76,15 @@ def _check_updates(graph: Graph, updates: Mapping[str, str]) -> None:
 
 
 class Executable:
-    """A compiled graph: call it with keywords, or with one mapping; it returns a dict in output order."""
+    """A compiled graph: call it with keywords, or with one mapping; it returns a dict in output order.
+
+    A call allocates its outputs and nothing else. Threads may call it at the same time: each call takes an arena
+    from a pool. Outputs alias nothing. NumPy's floating point warnings are off inside.
+
+    Attributes:
+        graph: the optimised graph.
+        report: what each pass did.
+    """
 
     def __init__(
         self,
@@ -88,55 +99,152 @@ class Executable:
         self._placeholders = dict(placeholders)
         self._outputs = outputs
         self._updates = dict(updates)
-        self._results = tuple(graph.outputs[n] for n in [*outputs, *self._updates.values()])
-        self._schedules: OrderedDict[tuple[tuple[str, int], ...], Emitted] = OrderedDict()
+        self._programs: OrderedDict[tuple[tuple[str, int], ...], _Pool] = OrderedDict()
+        self._lock = threading.Lock()
+        self._newest: _Pool | None = None
+        self._count = len(self._placeholders)
+        self._ordered = _getter(tuple(graph.placeholders))
 
     def __repr__(self) -> str:
         return f"<Executable {self.graph.name!r}: {', '.join(self._placeholders)} -> {', '.join(self._outputs)}>"
 
-    def __call__(self, feeds: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, Array]:
+    def __call__(
+        self, feeds: Mapping[str, Any] | None = None, /, out: Mapping[str, Array] | None = None, **named: Any
+    ) -> dict[str, Array]:
         """Run it.
 
+        Args:
+            feeds: a value per placeholder name; or as keywords.
+            out: arrays to write outputs into instead of new ones, by output name.
+
         Raises:
-            FeedError: a feed is missing, unknown, of the wrong dtype or shape, or an update's array cannot be
-                written; nothing has run then.
+            FeedError: a feed is missing, unknown, of the wrong dtype or shape, or an array to write to does not
+                fit; nothing has run then.
         """
-        given = {**(feeds or {}), **named}
+        if feeds is not None:
+            named = {**feeds, **named}
+        pool = self._newest
+        if pool is not None and out is None and len(named) == self._count:
+            try:
+                arguments = self._ordered(named)
+            except KeyError:
+                return self._call_checked(named, out)
+            free = pool.free
+            try:
+                run = free.pop()
+            except IndexError:
+                run = pool.program.bind()
+            try:
+                result = run(*arguments)
+            finally:
+                free.append(run)
+            if result is not None:
+                return result  # type: ignore[no-any-return]
+        return self._call_checked(named, out)
+
+    def _call_checked(self, given: Mapping[str, Any], out: Mapping[str, Array] | None) -> dict[str, Array]:
+        """The way of feeds that are not exactly as planned: converted, or refused."""
         arrays, dims = check_feeds(self._placeholders, given)
-        self._check_targets(given)
-        schedule = self._schedule(tuple(sorted(dims.items())))
-        with np.errstate(all="ignore"):
-            values = schedule.run(*[arrays[name] for name in self.graph.placeholders])
-        kept = len(self._outputs)
-        results = {name: np.array(v, order="C") for name, v in zip(self._outputs, values[:kept], strict=True)}
-        for target, value in [(t, np.array(v)) for t, v in zip(self._updates, values[kept:], strict=True)]:
-            np.copyto(given[target], value)
-        return results
+        self._check_targets(given, arrays)
+        pool = self._pool(tuple(sorted(dims.items())))
+        plan = pool.program.plan
+        into = None if out is None else self._check_out(out, given, plan)
+        targets = [given[name] for name in self._updates]
+        arguments = [arrays[name] for name in self.graph.placeholders]
+        try:
+            run = pool.free.pop()
+        except IndexError:
+            run = pool.program.bind()
+        try:
+            result: dict[str, Array] = run(*arguments, *targets, into, True)
+        finally:
+            pool.free.append(run)
+        self._newest = pool
+        return result
+
+    def _pool(self, key: tuple[tuple[str, int], ...]) -> _Pool:
+        with self._lock:
+            found = self._programs.get(key)
+            if found is not None:
+                self._programs.move_to_end(key)
+                return found
+        pool = _Pool(Program(self._plan(dict(key))))
+        with self._lock:
+            pool = self._programs.setdefault(key, pool)
+            while len(self._programs) > _KEPT_PROGRAMS:
+                self._programs.popitem(last=False)
+        return pool
+
+    def _plan(self, dims: Mapping[str, int]) -> Plan:
+        outputs = self.graph.outputs
+        return make_plan(
+            self.graph,
+            [(name, outputs[name]) for name in self._outputs],
+            [(target, outputs[source]) for target, source in self._updates.items()],
+            dims,
+        )
 
     @property
     def source(self) -> str:
-        """The emitted program; of the schedule used last, or, before any call, with symbolic names open."""
-        if not self._schedules:
-            self._schedule(())
-        return next(reversed(self._schedules.values())).source
+        """The emitted program, with the layout of its memory; of the call before, where dimensions are symbolic.
 
-    def _schedule(self, key: tuple[tuple[str, int], ...]) -> Emitted:
-        found = self._schedules.get(key)
-        if found is None:
-            found = self._schedules[key] = emit(self.graph, self._results, dict(key))
-            while len(self._schedules) > _KEPT_SCHEDULES:
-                self._schedules.popitem(last=False)
-        return found
+        Raises:
+            FeedError: dimensions are symbolic and no call has given them numbers yet.
+        """
+        pool = self._newest
+        return (pool or self._pool(())).program.source
 
-    def _check_targets(self, given: Mapping[str, Any]) -> None:
-        targets = [(name, given[name]) for name in self._updates]
-        for name, array in targets:
-            node = self._placeholders[name]
-            if not isinstance(array, np.ndarray) or not array.flags.writeable or array.dtype != node.dtype:
-                raise FeedError(
-                    f"feed {name!r} is updated in place: expected a writable array for {describe(node)}, got {array!r:.80}"
-                )
-        for k, (name, array) in enumerate(targets):
-            for other, against in targets[:k]:
-                if np.may_share_memory(array, against) and np.shares_memory(array, against):
-                    raise FeedError(f"feeds {other!r} and {name!r} are both updated in place, but share memory: pass copies")
+    def _check_targets(self, given: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        """What updates write to: an array, writable, exact in dtype, overlapping no other feed."""
+        for name in self._updates:
+            array, node = given[name], self._placeholders[name]
+            if not isinstance(array, np.ndarray):
+                raise FeedError(f"feed {name!r} is updated in place: expected an array ({node.type}), got {type(array).__name__}")
+            if not array.flags.writeable:
+                raise FeedError(f"feed {name!r} is updated in place, but the array is not writable: pass a copy")
+            for other, against in given.items():
+                if other != name and isinstance(against, np.ndarray) and np.shares_memory(array, against):
+                    raise FeedError(f"feed {name!r} is updated in place, but shares memory with {other!r}: pass a copy of one")
+            if np.may_share_memory(arrays[name], array) and _overlaps_itself(array):
+                raise FeedError(f"feed {name!r} is updated in place, but its entries share memory: pass a copy")
+
+    def _check_out(self, out: Mapping[str, Array], given: Mapping[str, Any], plan: Plan) -> tuple[Array, ...]:
+        unknown = [name for name in out if name not in self._outputs]
+        if unknown:
+            raise FeedError(f"out: {', '.join(map(repr, unknown))} is no output; the outputs are {', '.join(self._outputs)}")
+        into: list[Array] = []
+        for name in self._outputs:
+            node_type = plan.types[self.graph.outputs[name]]
+            array = out[name] if name in out else np.empty(node_type.shape, node_type.dtype)  # type: ignore[arg-type]
+            _check_array(name, array, node_type)
+            others = [*into, *(v for v in given.values() if isinstance(v, np.ndarray))]
+            if any(np.shares_memory(array, other) for other in others):
+                raise FeedError(f"out {name!r}: the array shares memory with a feed or another output: pass another one")
+            into.append(array)
+        return tuple(into)
+
+
+class _Pool:
+    """A program and the bound copies of it that no call is using."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.free: list[Callable[..., Any]] = []
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)  # type: ignore[return-value]
+    return lambda feeds: tuple(feeds[name] for name in names)
+
+
+def _overlaps_itself(array: Array) -> bool:
+    return any(stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True))
+
+
+def _check_array(name: str, array: object, node_type: TensorType) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != node_type.dtype or array.shape != node_type.shape:
+        got = f"{array.dtype}{show_shape(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise FeedError(f"out {name!r}: expected an array {node_type}, got {got}")
+    if not array.flags.writeable or not array.flags.c_contiguous:
+        raise FeedError(f"out {name!r}: the array must be writable and C-contiguous")

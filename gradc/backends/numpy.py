@@ -1,88 +1,375 @@
-"""Lowering a graph to straight-line NumPy source: a line a node, values dropped after their last use.
+"""Lowering a plan to straight-line NumPy source: one call a line, `out=` planned memory, views made beforehand.
 
-Names never become code: values are v1, v2, ..., functions and constants are bound under names of our own.
+The source is a module whose globals are the buffers of one arena: `run` takes the fed arrays and returns the
+outputs. Names never become code: values are v1, v2, ..., and output names occur as string literals only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import contextvars
+import keyword
+from collections.abc import Callable, Iterator
+from string import Formatter
+from types import CodeType
+from typing import Any
 
 import numpy as np
 
-from gradc.ir import CONSTANT, PLACEHOLDER, Graph, Node
-from gradc.types import resolve
+from gradc.ir import Array, Kernel, Node
+from gradc.plan import ALIGNMENT, COPY, Home, Plan, Step, nbytes_of
+from gradc.show.text import call_text
+from gradc.types import TensorType
 
-CHUNK = 1000
-
-
-class Emitted(NamedTuple):
-    """The source of a schedule and the function it defines: `run(feeds) -> values`."""
-
-    source: str
-    run: Callable[..., Any]
+LINES_A_FUNCTION = 1000
+_BITS = {1: np.dtype("int8"), 2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
 
 
-def emit(graph: Graph, results: tuple[Node, ...], dims: Mapping[str, int]) -> Emitted:
-    """The schedule that computes `results` from the placeholders' arrays, for concrete dimensions."""
-    names = {node: f"v{k}" for k, node in enumerate(graph.nodes, 1)}
-    scope: dict[str, Any] = {}
-    inputs = [names[n] for n in graph.placeholders.values()]
-    steps = []
-    for node in graph.nodes:
-        if node.op is CONSTANT:
-            scope[names[node]] = node.attr("value").array
-        elif node.op is not PLACEHOLDER:
-            steps.append(node)
-    lines = _lines(steps, results, names, scope, dims)
-    source = _source(graph, inputs, lines, [names[r] for r in results])
-    exec(compile(source, f"<gradc {id(scope):x}>", "exec"), scope)
-    return Emitted(source, scope["run"])
+class Program:
+    """The emitted source of a plan, compiled once; `bind` makes a runnable copy with an arena of its own."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        emitter = _Emitter(plan)
+        self.text = emitter.module()
+        self._scope = emitter.scope
+        self._bound = emitter.bound
+        self._code: CodeType | None = None
+
+    @property
+    def source(self) -> str:
+        """The program with the layout of its memory as comments."""
+        return "\n".join([*_memory_comments(self.plan), self.text])
+
+    def bind(self) -> Callable[..., Any]:
+        """A `run` with an arena of its own: one call at a time may use it."""
+        if self._code is None:
+            self._code = compile(self.text, f"<gradc {self.plan.graph.name}>", "exec")
+        scope = dict(self._scope)
+        memory = _Memory(self.plan)
+        for name, make in self._bound.items():
+            scope[name] = make(memory)
+        exec(self._code, scope)
+        context = contextvars.copy_context()
+        context.run(np.errstate(all="ignore").__enter__)
+        run = scope["run"]
+        enter = context.run
+        return lambda *args: enter(run, *args)
 
 
-def _lines(
-    steps: list[Node], results: tuple[Node, ...], names: Mapping[Node, str], scope: dict[str, Any], dims: Mapping[str, int]
-) -> list[str]:
-    last = {i: k for k, node in enumerate(steps) for i in node.inputs}
-    lines = []
-    for k, node in enumerate(steps):
-        function = _bound(node, scope, dims)
-        operands = ", ".join(names[i] for i in node.inputs)
-        lines.append(f"{names[node]} = {function}({operands})  # {node.type}")
-        dead = [
-            i for i in dict.fromkeys(node.inputs) if last[i] == k and i not in results and i.op not in (CONSTANT, PLACEHOLDER)
+class _Memory:
+    """One arena, and the arrays in it that are bound before any call."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        block = np.empty(plan.arena_bytes + ALIGNMENT, np.uint8)
+        skip = -block.ctypes.data % ALIGNMENT
+        self._arena = block[skip : skip + plan.arena_bytes]
+        self._arrays: dict[Node | int, Array] = {}
+
+    def scratch(self, number: int) -> Array:
+        return self._in_arena(number, self._plan.scratch[number])
+
+    def value(self, node: Node) -> Array:
+        """The array of a value in the arena, of a constant, or of a view of one."""
+        chain = []
+        while node not in self._arrays:
+            chain.append(node)
+            if self._plan.home[node] is not Home.VIEW:
+                break
+            node = node.inputs[0]
+        for node in reversed(chain):
+            self._arrays[node] = self._make(node)
+        return self._arrays[chain[0] if chain else node]
+
+    def _make(self, node: Node) -> Array:
+        home = self._plan.home[node]
+        if home is Home.CONSTANT:
+            return node.attr("value").array  # type: ignore[no-any-return]
+        if home is Home.ARENA:
+            return self._in_arena(node, self._plan.types[node])
+        attrs = self._plan.attrs.get(node, {})
+        return node.op.evaluate(self._arrays[node.inputs[0]], **attrs)  # type: ignore[no-any-return]
+
+    def _in_arena(self, key: Node | int, array_type: TensorType) -> Array:
+        if not nbytes_of(array_type):
+            return np.empty(array_type.shape, array_type.dtype)  # type: ignore[arg-type]
+        return np.ndarray(array_type.shape, array_type.dtype, self._arena, self._plan.offset[key])  # type: ignore[arg-type]
+
+
+class _Emitter:
+    """Builds the module text, and says what its globals are."""
+
+    def __init__(self, plan: Plan, timed: bool = False) -> None:
+        self.plan = plan
+        self.names = {node: f"v{k}" for k, node in enumerate(plan.graph.nodes, 1)}
+        self.scope: dict[str, Any] = {"empty": np.empty, "copyto": np.copyto, "ndarray": np.ndarray}
+        self.scope["may_share_memory"] = np.may_share_memory
+        self.bound: dict[str, Callable[[_Memory], Any]] = {}
+        self.lines: list[str] = []
+        self.marks: list[Node] = []
+        self._defined: set[str] = set()
+        self._functions: dict[tuple[str, Any], str] = {}
+        self._timed = timed
+        self.targets = {name: f"u{k}" for k, (name, _) in enumerate(plan.updates, 1)}
+        self._update_of = {node: self.targets[name] for name, node in plan.updates if plan.home.get(node) is Home.UPDATE}
+
+    # the module
+
+    def module(self) -> str:
+        for step in self.plan.steps:
+            self._step(step)
+        self._copy_outputs()
+        self._write_updates()
+        returned = "{" + ", ".join(f"{name!r}: {self._output_name(k)}" for k, (name, _) in enumerate(self.plan.outputs)) + "}"
+        feeds = [self.names[n] for n in self.plan.graph.placeholders.values()]
+        parameters = [*feeds, *(f"{u}=None" for u in self.targets.values()), "out=None", "checked=False"]
+        head = [f"def run({', '.join(parameters)}):", *self._checks()]
+        if len(self.lines) <= 2 * LINES_A_FUNCTION:
+            return "\n".join([*head, *(f"    {line}" for line in self.lines), f"    return {returned}", ""])
+        return self._in_parts(head, returned)
+
+    def _in_parts(self, head: list[str], returned: str) -> str:
+        """A long schedule as functions of a thousand lines; what a call defines is global, and dropped at its end."""
+        per_call = sorted(
+            {*self._defined, "out", *self.targets.values()} | {self.names[n] for n in self.plan.graph.placeholders.values()}
+        )
+        parts = [self.lines[k : k + LINES_A_FUNCTION] for k in range(0, len(self.lines), LINES_A_FUNCTION)]
+        text = []
+        for k, part in enumerate(parts):
+            assigned = sorted({line.split(" = ", 1)[0] for line in part if " = " in line} & set(per_call))
+            text += [
+                f"def part{k}():",
+                *([f"    global {', '.join(assigned)}"] if assigned else []),
+                *(f"    {line}" for line in part),
+                "",
+            ]
+        body = [f"    scope['{name}'] = {name}" for name in per_call if name not in self._defined]
+        body += [f"    part{k}()" for k in range(len(parts))]
+        clear = [f"    {' = '.join(f'scope[{name!r}]' for name in per_call)} = None"]
+        result = [f"    result = {returned}", *clear, "    return result", ""]
+        return "\n".join([*text, "scope = globals()", "", *head, *body, *result])
+
+    def _checks(self) -> list[str]:
+        """Guards: None for feeds that are not exactly as planned; the caller then converts or refuses them."""
+        guards = []
+        for node in self.plan.graph.placeholders.values():
+            name, node_type = self.names[node], self.plan.types[node]
+            dtype = self._dtype(node_type.dtype)
+            guards.append(
+                f"{name}.__class__ is not ndarray or {name}.dtype is not {dtype} or {name}.shape != {node_type.shape} "
+                f"or not {name}.flags.c_contiguous"
+            )
+        for target, _ in self.plan.updates:
+            if target in self.plan.graph.placeholders:
+                guards += self._overlaps(target)
+        lines = ["    if not checked:"]
+        lines += [f"        if {guard}:\n            return None" for guard in guards]
+        lines += [
+            f"        {u} = {self.names[self.plan.graph.placeholders[t]]}"
+            for t, u in self.targets.items()
+            if t in self.plan.graph.placeholders
         ]
-        if dead:
-            lines.append(f"del {', '.join(names[i] for i in dead)}")
-    return lines
+        return lines if len(lines) > 1 else []
 
+    def _overlaps(self, target: str) -> list[str]:
+        mine = self.names[self.plan.graph.placeholders[target]]
+        others = [self.names[n] for name, n in self.plan.graph.placeholders.items() if name != target]
+        return [f"not {mine}.flags.writeable", *(f"may_share_memory({mine}, {other})" for other in others)]
 
-def _bound(node: Node, scope: dict[str, Any], dims: Mapping[str, int]) -> str:
-    """The name under which the node's evaluation, its attributes bound, is in scope."""
-    base = node.op.name if node.op.name.isidentifier() else "op"
-    if node.op.ufunc is not None:
-        ordered = node.ndim > 1
-        name = f"np_{base}_c" if ordered else f"np_{base}"
-        scope[name] = _c_order(node.op.ufunc) if ordered else node.op.ufunc
+    # values
+
+    def _is_bound(self, node: Node) -> bool:
+        return self.plan.home[self.plan.root[node]] in (Home.ARENA, Home.CONSTANT)
+
+    def _name(self, node: Node) -> str:
+        """The name of a value, made before the call or in this line of it."""
+        plan, name = self.plan, self.names[node]
+        if node in self._update_of:
+            return self._update_of[node]
+        if name in self._defined or name in self.bound:
+            return name
+        if self._is_bound(node):
+            self.bound[name] = lambda memory: memory.value(node)
+        elif plan.home[node] is Home.VIEW:
+            self._define_view(node)
         return name
-    attrs = {k: resolve(v, dims) for k, v in node.attrs}
+
+    def _define_view(self, node: Node) -> None:
+        chain = [node]
+        while True:
+            operand = chain[-1].inputs[0]
+            if self.plan.home[operand] is not Home.VIEW or self.names[operand] in self._defined:
+                break
+            chain.append(operand)
+        for view in reversed(chain):
+            self._define(self.names[view], f"{self._evaluation(view)}({self._name(view.inputs[0])})")
+
+    def _define(self, name: str, expression: str) -> None:
+        self._defined.add(name)
+        self.lines.append(f"{name} = {expression}")
+
+    def _variant(self, name: str, node: Node | None, kind: str, convert: Callable[[Array], Array], text: str) -> str:
+        """Another view of a value's memory: bound beforehand where the value is."""
+        variant = f"{name}{kind}"
+        if variant in self.bound or variant in self._defined:
+            return variant
+        if node is not None and self._is_bound(node) and node not in self._update_of:
+            self.bound[variant] = lambda memory: convert(memory.value(node))
+        else:
+            self._define(variant, text)
+        return variant
+
+    def _bits(self, node: Node) -> str:
+        bits = _BITS[node.dtype.itemsize]
+        name = self._name(node)
+        return self._variant(name, node, "i", lambda a: a.view(bits), f"{name}.view({self._dtype(bits)})")
+
+    def _dtype(self, dtype: Any) -> str:
+        self.scope[dtype.name] = dtype
+        return str(dtype.name)
+
+    # steps
+
+    def _step(self, step: Step) -> None:
+        node, kernel = step.node, step.kernel
+        if kernel is None:
+            operands = ", ".join(self._name(i) for i in node.inputs)
+            self._define(self.names[node], f"{self._evaluation(node, fresh=True)}({operands})")
+        else:
+            self._kernel_step(node, kernel, step.scratch)
+        if self._timed:
+            self.marks.append(node)
+            self.lines.append("mark()")
+
+    def _kernel_step(self, node: Node, kernel: Kernel, scratch: tuple[int, ...]) -> None:
+        if self.plan.home[node] is Home.OUTPUT:
+            self._new_output(node)
+        if kernel is COPY:
+            operand = node.inputs[0]
+            shape = self.plan.types[operand].shape
+            name = self._name(node)
+            like = self._variant(name, node, "r", lambda a: a.reshape(shape), f"{name}.reshape({shape})")  # type: ignore[arg-type]
+            self.lines.append(f"copyto({like}, {self._name(operand)})")
+            return
+        for number in scratch:
+            self.bound[f"s{number}"] = lambda memory, number=number: memory.scratch(number)  # type: ignore[misc]
+        for call in kernel.calls:
+            arguments = "".join(self._fill(call.arguments, node, scratch))
+            self.lines.append(f"{self._function(call.name, call.function)}({arguments})")
+
+    def _fill(self, template: str, node: Node, scratch: tuple[int, ...]) -> Iterator[str]:
+        for text, field, spec, _ in Formatter().parse(template):
+            yield text
+            if field is None:
+                continue
+            if field.startswith("s"):
+                yield f"s{scratch[int(field[1:])]}"
+                continue
+            value = node if field == "out" else node.inputs[int(field)]
+            yield self._bits(value) if spec == "bits" else self._name(value)
+
+    def _function(self, name: str, function: Any) -> str:
+        """A global name for `function`, its own where that is free."""
+        key = (name, id(function))
+        found = self._functions.get(key)
+        if found is None:
+            base = name if name.isidentifier() and not keyword.iskeyword(name) else "op"
+            found = base
+            number = 1
+            while found in self.scope and self.scope[found] is not function:
+                number += 1
+                found = f"{base}_{number}"
+            self.scope[found] = function
+            self._functions[key] = found
+        return found
+
+    def _evaluation(self, node: Node, fresh: bool = False) -> str:
+        """The global name of a node's evaluation with its attributes bound."""
+        attrs = self.plan.attrs.get(node, {})
+        key = (node.op.name, (id(node.op), fresh, repr(sorted(attrs.items()))))
+        found = self._functions.get(key)
+        if found is None:
+            found = self._functions[key] = self._function(f"{node.op.name}_{len(self._functions)}", _bind(node, attrs, fresh))
+        return found
+
+    # results
+
+    def _output_number(self, node: Node) -> int:
+        return next(k for k, (_, n) in enumerate(self.plan.outputs) if n is node)
+
+    def _output_name(self, k: int) -> str:
+        node = self.plan.outputs[k][1]
+        own = self.plan.home[node] is Home.OUTPUT and self._output_number(node) == k
+        return self.names[node] if own else f"o{k}"
+
+    def _new_output(self, node: Node) -> None:
+        k = self._output_number(node)
+        self._define(self.names[node], self._empty(k, node))
+
+    def _empty(self, k: int, node: Node) -> str:
+        node_type = self.plan.types[node]
+        return f"empty({node_type.shape}, {self._dtype(node_type.dtype)}) if out is None else out[{k}]"
+
+    def _copy_outputs(self) -> None:
+        """Outputs that are feeds, constants, views, or named twice: a copy each, so that nothing is aliased."""
+        for k, (_, node) in enumerate(self.plan.outputs):
+            name = self._output_name(k)
+            if name not in self._defined:
+                self._define(name, self._empty(k, node))
+                self.lines.append(f"copyto({name}, {self._name(node)})")
+
+    def _write_updates(self) -> None:
+        """Updates that were not computed in place; sources that another update overwrites are copied first."""
+        targets = {self.plan.graph.placeholders.get(name) for name, _ in self.plan.updates}
+        pending = []
+        for name, node in self.plan.updates:
+            if node in self._update_of and self._update_of[node] == self.targets[name]:
+                continue
+            source = self._name(node)
+            if self.plan.root[node] in targets or node in self._update_of:
+                self.scope["copy"] = np.array
+                self._define(f"c{len(pending)}", f"copy({source})")
+                source = f"c{len(pending)}"
+            pending.append((self.targets[name], source))
+        self.lines += [f"copyto({target}, {source})" for target, source in pending]
+
+
+def _bind(node: Node, attrs: dict[str, Any], fresh: bool) -> Callable[..., Any]:
     evaluate = node.op.evaluate
-    view = node.op.view
-    name = f"{base}_{len(scope)}"
+    if not fresh:
+        return (lambda *operands: evaluate(*operands, **attrs)) if attrs else evaluate
 
     def call(*operands: Any) -> Any:
         value = np.asarray(evaluate(*operands, **attrs))
-        return value if view else np.ascontiguousarray(value).reshape(value.shape)
+        return np.ascontiguousarray(value).reshape(value.shape)
 
-    scope[name] = call
-    return name
-
-
-def _c_order(ufunc: np.ufunc) -> Callable[..., Any]:
-    return lambda *operands: ufunc(*operands, order="C")
+    return call
 
 
-def _source(graph: Graph, inputs: list[str], lines: list[str], results: list[str]) -> str:
-    head = [f"# {graph.name!r}: {len(lines)} steps", f"def run({', '.join(inputs)}):"]
-    body = [f"    {line}" for line in lines]
-    return "\n".join([*head, *body, f"    return ({', '.join(results)}{',' if results else ''})", ""])
+def _memory_comments(plan: Plan) -> list[str]:
+    numbers = {node: k for k, node in enumerate(plan.graph.nodes, 1)}
+    lines = [f"# {plan.graph.name!r}: {len(plan.steps)} steps, an arena of {plan.arena_bytes} bytes"]
+    for node, k in numbers.items():
+        home = plan.home.get(node)
+        where = {Home.ARENA: f"arena[{plan.offset.get(node, 0)}]", Home.VIEW: f"view of v{numbers[plan.root[node]]}"}.get(
+            home, home.name.lower() if home else ""
+        )
+        lines.append(f"# v{k:<4} {call_text(node, numbers):<44} {plan.types[node]!s:<20} {where}")
+    return lines
+
+
+class TimedProgram:
+    """The same program with a clock read after every step."""
+
+    def __init__(self, plan: Plan, clock: Callable[[], float]) -> None:
+        emitter = _Emitter(plan, timed=True)
+        text = emitter.module()
+        self.nodes = tuple(emitter.marks)
+        self.times: list[float] = []
+        append = self.times.append
+        memory = _Memory(plan)
+        scope: dict[str, Any] = {**emitter.scope, "mark": lambda: append(clock())}
+        for name, make in emitter.bound.items():
+            scope[name] = make(memory)
+        exec(compile(text, "<gradc profile>", "exec"), scope)
+        self.run: Callable[..., Any] = scope["run"]

@@ -153,7 +153,8 @@ def check_arity(name: str, types: Sequence[TensorType], arity: int) -> None:
 
 def _ufunc_kernel(ufunc: np.ufunc) -> KernelRule:
     operands = ", ".join(f"{{{k}}}" for k in range(ufunc.nin))
-    calls = (Call(ufunc, ufunc.__name__, operands + ", {out}"),)
+    out = "out={out}" if ufunc in (np.maximum, np.minimum) else "{out}"  # NumPy deprecates a positional one there
+    calls = (Call(ufunc, ufunc.__name__, f"{operands}, {out}"),)
     kernel = Kernel(calls, inplace=tuple(range(ufunc.nin)))
     return lambda inputs, out, attrs: kernel
 

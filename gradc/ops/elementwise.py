@@ -139,7 +139,7 @@ def _infer_relu(x: TensorType) -> TensorType:
 
 
 def _relu_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
-    return Kernel((Call(np.maximum, "maximum", "{0}, 0, {out}"),), inplace=(0,))
+    return Kernel((Call(np.maximum, "maximum", "{0}, 0, out={out}"),), inplace=(0,))
 
 
 relu = elementwise(
