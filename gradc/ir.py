@@ -240,7 +240,7 @@ def register_function(function: Function) -> None:
 
 
 @lru_cache(maxsize=8192)
-def _infer(op: Op, types: tuple[TensorType, ...], attrs: Attrs) -> TensorType:
+def infer_type(op: Op, types: tuple[TensorType, ...], attrs: Attrs) -> TensorType:
     return op.infer(*types, **dict(attrs))
 
 
@@ -251,7 +251,7 @@ def apply(op: Op, inputs: tuple[Node, ...], attrs: Attrs = ()) -> Node:
         GradcError: the operands do not fit; the message names them and the user's line.
     """
     try:
-        node_type = _infer(op, tuple([i.type for i in inputs]), attrs)
+        node_type = infer_type(op, tuple([i.type for i in inputs]), attrs)
     except GradcError as error:
         raise _located(error, op, inputs) from None
     return Node(op, inputs, attrs, node_type, _context.origin or user_origin())
@@ -804,12 +804,19 @@ class Graph:
         self._view = None
 
     @classmethod
-    def of(cls, name: str, placeholders: Mapping[str, Node], outputs: Mapping[str, Node]) -> Graph:
-        """A graph of nodes that exist: what passes return."""
+    def of(
+        cls,
+        name: str,
+        placeholders: Mapping[str, Node],
+        outputs: Mapping[str, Node],
+        nodes: tuple[Node, ...] | None = None,
+    ) -> Graph:
+        """A graph of nodes that exist: what passes return. `nodes` saves the walk where they are known in order."""
         graph = cls(name)
         graph._placeholders = dict(placeholders)
         graph._checked = set(graph._placeholders.values())
         graph._outputs = dict(outputs)
+        graph._nodes = nodes
         return graph
 
     def copy(self, derivative: Derivative | None = None) -> Graph:

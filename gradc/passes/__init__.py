@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gradc.errors import ArgumentError
 from gradc.ir import Graph
-from gradc.passes.cse import cse
-from gradc.passes.fold import fold
+from gradc.passes.cse import cse, sharing
+from gradc.passes.fold import fold, folding
 from gradc.passes.prune import prune
-from gradc.passes.simplify import simplify
+from gradc.passes.rewrite import Pass, rewriting_pass
+from gradc.passes.simplify import simplify, simplifying
 
-Pass = Callable[[Graph], Graph]
+clean = rewriting_pass(simplifying, folding, sharing)
+clean.__name__ = "clean"
+"""`simplify`, `fold` and `cse` in one walk: each sees what the others made of the operands."""
 
 NONE: tuple[Pass, ...] = ()
-EXACT: tuple[Pass, ...] = (prune, simplify, fold, cse, simplify, prune)
+EXACT: tuple[Pass, ...] = (clean, prune)
 DEFAULT: tuple[Pass, ...] = EXACT
 
-__all__ = ["DEFAULT", "EXACT", "NONE", "Pass", "PassReport", "cse", "fold", "optimise", "prune", "simplify"]
+__all__ = ["DEFAULT", "EXACT", "NONE", "Pass", "PassReport", "clean", "cse", "fold", "optimise", "prune", "simplify"]
 
 
 class PassReport(NamedTuple):

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradc.ir import PLACEHOLDER, Graph, Node
-from gradc.passes.rewrite import rebuilt, rewrite
+from gradc.ir import PLACEHOLDER, Node
+from gradc.passes.rewrite import Rewriting, rewriting_pass
 
 
-def cse(graph: Graph) -> Graph:
-    """The graph in which no two nodes are the same op on the same operands."""
+def sharing() -> Rewriting:
+    """No two nodes are the same op on the same operands."""
     first: dict[Any, Node] = {}
 
-    def step(node: Node, inputs: tuple[Node, ...]) -> Node:
+    def step(node: Node) -> Node:
         if node.op is PLACEHOLDER:
             return node
-        operands = tuple([i.serial for i in inputs])
-        if node.op.commutative:
-            operands = tuple(sorted(operands))
-        key = (node.op, operands, node.attrs, node.type)
-        found = first.get(key)
-        if found is None:
-            found = first[key] = rebuilt(node, inputs)
-        return found
+        operands: Any = node.inputs
+        if node.op.commutative and operands[0].serial > operands[1].serial:
+            operands = operands[::-1]
+        return first.setdefault((node.op, operands, node.attrs, node.type), node)
 
-    return rewrite(graph, step)
+    return step
+
+
+cse = rewriting_pass(sharing)
+cse.__name__ = "cse"

@@ -7,6 +7,7 @@ from gradc.ir import Graph, walk
 
 def prune(graph: Graph) -> Graph:
     """The graph without the placeholders that no output needs."""
-    needed = set(walk(graph.outputs.values()))
+    nodes = walk(graph.outputs.values())
+    needed = set(nodes)
     kept = {name: node for name, node in graph.placeholders.items() if node in needed}
-    return Graph.of(graph.name, kept, graph.outputs)
+    return Graph.of(graph.name, kept, graph.outputs, tuple(nodes))

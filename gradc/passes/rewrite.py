@@ -1,12 +1,27 @@
-"""Rebuilding a graph node by node: what every rewriting pass is made of."""
+"""Rebuilding a graph node by node: what every rewriting pass is made of.
+
+A rewriting is a function that is made anew for each graph and maps a node, already on its new operands, to the
+node that takes its place. Several rewritings share one walk, so that each sees what the others made of the operands.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from gradc.ir import Graph, Node
+from gradc.ir import Graph, Node, set_origin
 
-Rewrite = Callable[[Node, tuple[Node, ...]], Node]
+Rewriting = Callable[[Node], Node]
+Pass = Callable[[Graph], Graph]
+
+
+def rewriting_pass(*makers: Callable[[], Rewriting]) -> Pass:
+    """The pass that applies the rewritings to every node, operands first."""
+
+    def run(graph: Graph) -> Graph:
+        return rewrite(graph, [make() for make in makers])
+
+    run.__name__ = "+".join(make.__name__ for make in makers)
+    return run
 
 
 def rebuilt(node: Node, inputs: tuple[Node, ...]) -> Node:
@@ -16,11 +31,24 @@ def rebuilt(node: Node, inputs: tuple[Node, ...]) -> Node:
     return Node(node.op, inputs, node.attrs, node.type, node.origin)
 
 
-def rewrite(graph: Graph, step: Rewrite) -> Graph:
-    """The graph in which each node is what `step(node, new_inputs)` makes of it, operands first."""
+def rewrite(graph: Graph, steps: list[Rewriting]) -> Graph:
+    """The graph in which each node is what the steps make of it. New nodes have the origin of the node they replace."""
     new: dict[Node, Node] = {}
-    for node in graph.nodes:
-        inputs = tuple([new[i] for i in node.inputs])
-        new[node] = step(node, inputs)
-    outputs = {name: new[node] for name, node in graph.outputs.items()}
+    outer = set_origin(None)
+    try:
+        for node in graph.nodes:
+            current = node
+            for operand in node.inputs:
+                if operand in new:
+                    inputs = tuple([new.get(i, i) for i in node.inputs])
+                    current = Node(node.op, inputs, node.attrs, node.type, node.origin)
+                    break
+            set_origin(node.origin)
+            for step in steps:
+                current = step(current)
+            if current is not node:
+                new[node] = current
+    finally:
+        set_origin(outer)
+    outputs = {name: new.get(node, node) for name, node in graph.outputs.items()}
     return Graph.of(graph.name, graph.placeholders, outputs)

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gradc import ops
-from gradc.ir import CONSTANT, Graph, Node, Op, apply, origin_of_new_nodes
-from gradc.ops.elementwise import astype_op, identity, stop_gradient
-from gradc.ops.shaping import broadcast_op, reshape_op, transpose_op
-from gradc.passes.rewrite import rebuilt, rewrite
+from gradc.ir import CONSTANT, Node, Op, apply, constant, infer_type
+from gradc.ops.elementwise import astype_op, identity, select, stop_gradient, where_op
+from gradc.ops.shaping import add_n, broadcast_op, reshape_op, transpose_op
+from gradc.passes.rewrite import Rewriting, rewriting_pass
 
 Simplification = Callable[[Node], "Node | None"]
 
 
+def _scalar(node: Node) -> float | None:
+    """The value of a 0-d constant."""
+    if node.op is CONSTANT and not node.type.shape:
+        return node.attrs[0][1].array.item()  # type: ignore[no-any-return]
+    return None
+
+
 def _is_one(node: Node) -> bool:
-    return node.op is CONSTANT and bool((node.attr("value").array == 1).all()) and not node.shape
+    return node.op is CONSTANT and not node.type.shape and node.attrs[0][1].array == 1
 
 
 def _same_type(node: Node) -> Node | None:
@@ -47,7 +54,18 @@ def _multiply(node: Node) -> Node | None:
     a, b = node.inputs
     if _is_one(b) and a.type == node.type:
         return a
-    return b if _is_one(a) and b.type == node.type else None
+    if _is_one(a) and b.type == node.type:
+        return b
+    if a.op is ops.negative and b.op is ops.negative:
+        return apply(ops.multiply, (a.inputs[0], b.inputs[0]))
+    for x, y in ((a, b), (b, a)):
+        if x.op is ops.negative and y.op is CONSTANT:
+            return apply(ops.multiply, (x.inputs[0], _negated(y)))
+    return None
+
+
+def _negated(value: Node) -> Node:
+    return constant(-value.attr("value").array)
 
 
 def _divide(node: Node) -> Node | None:
@@ -57,11 +75,43 @@ def _divide(node: Node) -> Node | None:
 
 def _broadcast_operands(node: Node) -> Node | None:
     """Broadcasts that the elementwise op does by itself are dropped."""
-    bare = tuple(i.inputs[0] if i.op is broadcast_op else i for i in node.inputs)
-    if all(a is b for a, b in zip(bare, node.inputs, strict=True)):
+    if node.op.ufunc is None and node.op is not select:
         return None
-    kept = apply(node.op, bare, node.attrs)
-    return kept if kept.type == node.type else None
+    inputs = list(node.inputs)
+    for k, i in enumerate(inputs):
+        if i.op is broadcast_op:
+            inputs[k] = i.inputs[0]
+            if infer_type(node.op, tuple(inputs), node.attrs) != node.type:
+                inputs[k] = i
+    return None if tuple(inputs) == node.inputs else apply(node.op, tuple(inputs), node.attrs)
+
+
+def _where(node: Node) -> Node | None:
+    condition, x, y = node.inputs
+    if x.type == node.type and _scalar(y) == 0:
+        return apply(select, (condition, x))
+    if y.type == node.type and _scalar(x) == 0:
+        return apply(select, (apply(ops.logical_not, (condition,)), y))
+    return None
+
+
+def _add(node: Node) -> Node | None:
+    """a + (-b) is a - b, bit for bit."""
+    a, b = node.inputs
+    if b.op is ops.negative:
+        return apply(ops.subtract, (a, b.inputs[0]))
+    return apply(ops.subtract, (b, a.inputs[0])) if a.op is ops.negative else None
+
+
+def _subtract(node: Node) -> Node | None:
+    a, b = node.inputs
+    return apply(ops.add, (a, b.inputs[0])) if b.op is ops.negative else None
+
+
+def _add_n(node: Node) -> Node | None:
+    if len(node.inputs) == 2:
+        return apply(ops.add, node.inputs)
+    return None
 
 
 RULES: dict[Op, Simplification] = {
@@ -72,21 +122,33 @@ RULES: dict[Op, Simplification] = {
     broadcast_op: _same_type,
     astype_op: _same_type,
     ops.negative: _negative,
+    ops.add: _add,
+    ops.subtract: _subtract,
+    add_n: _add_n,
+    where_op: _where,
     ops.multiply: _multiply,
     ops.divide: _divide,
 }
 
 
-def simplify(graph: Graph) -> Graph:
-    """Identity reshapes, transposes, broadcasts and casts; double negation; multiplication by one."""
+def simplifying() -> Rewriting:
+    """Apply the rules to a node until none fits."""
 
-    def step(node: Node, inputs: tuple[Node, ...]) -> Node:
-        current = rebuilt(node, inputs)
-        rule = RULES.get(current.op)
-        with origin_of_new_nodes(node.origin):
-            simpler = rule(current) if rule is not None else None
-            if simpler is None and current.op.ufunc is not None:
-                simpler = _broadcast_operands(current)
-        return current if simpler is None else simpler
+    def step(node: Node) -> Node:
+        while True:
+            rule = RULES.get(node.op)
+            simpler = rule(node) if rule is not None else None
+            if simpler is None and node.op.elementwise:
+                for i in node.inputs:
+                    if i.op is broadcast_op:
+                        simpler = _broadcast_operands(node)
+                        break
+            if simpler is None:
+                return node
+            node = simpler
 
-    return rewrite(graph, step)
+    return step
+
+
+simplify = rewriting_pass(simplifying)
+simplify.__name__ = "simplify"
