@@ -90,22 +90,27 @@ def make_plan(
     outputs: Sequence[tuple[str, Node]],
     updates: Sequence[tuple[str, Node]],
     dims: Mapping[str, int],
+    resident: bool = False,
 ) -> Plan:
-    """Plan `graph` for concrete dimensions: results `outputs`, and `updates` (placeholder name, node) written last."""
+    """Plan `graph` for concrete dimensions: results `outputs`, and `updates` (placeholder name, node) written last.
+
+    Where `resident`, every value lives in the arena, feeds and outputs as copies, so that all calls can be bound
+    before they run: what a schedule of many small calls wants.
+    """
     types, attrs = _concrete(graph, dims)
     computed = [n for n in graph.nodes if n.op is not PLACEHOLDER and n.op is not CONSTANT]
     results = [node for _, node in outputs] + [node for _, node in updates]
     layout = _Layout(types, attrs)
     computed = _updates_last(computed, [node for _, node in updates])
     computed = _cheaper_order(computed, results, types, layout)
-    return _Planner(graph, dict(dims), tuple(outputs), tuple(updates), computed, types, attrs, layout).plan()
+    return _Planner(graph, dict(dims), tuple(outputs), tuple(updates), computed, types, attrs, layout, resident).plan()
 
 
 def _concrete(graph: Graph, dims: Mapping[str, int]) -> tuple[dict[Node, TensorType], dict[Node, dict[str, Any]]]:
     attrs: dict[Node, dict[str, Any]] = {}
     if not dims:
         for node in graph.nodes:
-            if node.attrs:
+            if node.attrs and node.op is not CONSTANT:
                 attrs[node] = dict(node.attrs)
         return {node: node.type for node in graph.nodes}, attrs
     types: dict[Node, TensorType] = {}
@@ -262,7 +267,9 @@ class _Planner:
         types: dict[Node, TensorType],
         attrs: dict[Node, dict[str, Any]],
         layout: _Layout,
+        resident: bool,
     ) -> None:
+        self.resident = resident
         self.graph, self.dims, self.outputs, self.updates = graph, dims, outputs, updates
         self.order, self.types, self.attrs, self.layout = order, types, attrs, layout
         self.home: dict[Node, Home] = {}
@@ -276,7 +283,7 @@ class _Planner:
     def plan(self) -> Plan:
         self._find_homes()
         self._find_last_uses()
-        direct = self._direct_updates()
+        direct = {} if self.resident else self._direct_updates()
         steps, scratch, scratch_slots = self._lay_out(direct)
         offsets, arena_bytes = pack(self.blocks)
         for node, slot in self.slot.items():
@@ -293,7 +300,7 @@ class _Planner:
         home, root = self.home, self.root
         for node in self.graph.nodes:
             if node.op is PLACEHOLDER:
-                home[node], root[node] = Home.FEED, node
+                home[node], root[node] = Home.ARENA if self.resident else Home.FEED, node
             elif node.op is CONSTANT:
                 home[node], root[node] = Home.CONSTANT, node
         owned = {node for _, node in self.outputs}
@@ -306,7 +313,9 @@ class _Planner:
             root[node] = node
             kernel = self._kernel(node, [types[i] for i in node.inputs], types[node], attrs.get(node, empty))
             self.kernels[node] = kernel
-            if kernel is None:
+            if self.resident:
+                home[node] = Home.ARENA
+            elif kernel is None:
                 home[node] = Home.FRESH
             else:
                 home[node] = Home.OUTPUT if node in owned else Home.ARENA
@@ -355,7 +364,10 @@ class _Planner:
         steps: list[Step] = []
         scratch: list[TensorType] = []
         scratch_slots: list[int] = []
-        ends: dict[Node, int] = dict(self.last)
+        ends = self.last
+        if self.resident:
+            for node in self.graph.placeholders.values():
+                self.slot[node] = self._new_block(0, ends.get(node, 0), nbytes_of(self.types[node]))
         for k, node in enumerate(self.order):
             home = self.home[node]
             if home is Home.VIEW:

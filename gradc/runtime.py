@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.backends.numpy import Program
+from gradc.backends.numpy import LongProgram, Program, Run
 from gradc.errors import ArgumentError, FeedError, NamingError
 from gradc.interpret import check_feeds
 from gradc.ir import Array, Graph, Node
@@ -19,6 +19,7 @@ from gradc.plan import Plan, make_plan
 from gradc.types import TensorType, show_shape
 
 _KEPT_PROGRAMS = 8
+_LONG_NODES = 1000
 
 
 def compile(
@@ -168,20 +169,26 @@ class Executable:
             if found is not None:
                 self._programs.move_to_end(key)
                 return found
-        pool = _Pool(Program(self._plan(dict(key))))
+        pool = _Pool(self._program(dict(key)))
         with self._lock:
             pool = self._programs.setdefault(key, pool)
             while len(self._programs) > _KEPT_PROGRAMS:
                 self._programs.popitem(last=False)
         return pool
 
-    def _plan(self, dims: Mapping[str, int]) -> Plan:
+    def _program(self, dims: Mapping[str, int]) -> Program | LongProgram:
+        if len(self.graph.nodes) > _LONG_NODES:
+            return LongProgram(self._plan(dims, resident=True), lambda: self._plan(dims))
+        return Program(self._plan(dims))
+
+    def _plan(self, dims: Mapping[str, int], resident: bool = False) -> Plan:
         outputs = self.graph.outputs
         return make_plan(
             self.graph,
             [(name, outputs[name]) for name in self._outputs],
             [(target, outputs[source]) for target, source in self._updates.items()],
             dims,
+            resident,
         )
 
     @property
@@ -227,9 +234,9 @@ class Executable:
 class _Pool:
     """A program and the bound copies of it that no call is using."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program | LongProgram) -> None:
         self.program = program
-        self.free: list[Callable[..., Any]] = []
+        self.free: list[Run] = []
 
 
 def _getter(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

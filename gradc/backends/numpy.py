@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextvars
 import keyword
 from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from string import Formatter
-from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -20,40 +20,136 @@ from gradc.plan import ALIGNMENT, COPY, Home, Plan, Step, nbytes_of
 from gradc.show.text import call_text
 from gradc.types import TensorType
 
-LINES_A_FUNCTION = 1000
 _BITS = {1: np.dtype("int8"), 2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
 
 
 class Program:
-    """The emitted source of a plan, compiled once; `bind` makes a runnable copy with an arena of its own."""
+    """A plan's emitted source, compiled once; `bind` makes a runnable copy with an arena of its own."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         emitter = _Emitter(plan)
-        self.text = emitter.module()
+        self._text = emitter.module()
         self._scope = emitter.scope
         self._bound = emitter.bound
-        self._code: CodeType | None = None
+        self._code = compile(self._text, f"<gradc {plan.graph.name}>", "exec")
 
     @property
     def source(self) -> str:
-        """The program with the layout of its memory as comments."""
-        return "\n".join([*_memory_comments(self.plan), self.text])
+        """The program, with the layout of its memory as comments."""
+        return "\n".join([*_memory_comments(self.plan), self._text])
 
-    def bind(self) -> Callable[..., Any]:
+    def bind(self) -> Run:
         """A `run` with an arena of its own: one call at a time may use it."""
-        if self._code is None:
-            self._code = compile(self.text, f"<gradc {self.plan.graph.name}>", "exec")
         scope = dict(self._scope)
         memory = _Memory(self.plan)
         for name, make in self._bound.items():
             scope[name] = make(memory)
         exec(self._code, scope)
-        context = contextvars.copy_context()
-        context.run(np.errstate(all="ignore").__enter__)
-        run = scope["run"]
-        enter = context.run
-        return lambda *args: enter(run, *args)
+        return _without_warnings(scope["run"])
+
+
+class LongProgram:
+    """A schedule of so many calls that Python's parser would cost more than they do.
+
+    The same calls as in `source`, in the same order, bound to their arrays one by one instead of through text.
+    """
+
+    def __init__(self, plan: Plan, readable: Callable[[], Plan]) -> None:
+        self.plan = plan
+        self._readable = readable
+
+    @property
+    def source(self) -> str:
+        """The schedule as the program that it stands for."""
+        plan = self._readable()
+        return "\n".join([*_memory_comments(plan), _Emitter(plan).module()])
+
+    def bind(self) -> Run:
+        """A `run` with an arena of its own: one call at a time may use it."""
+        plan = self.plan
+        memory = _Memory(plan)
+        value = memory.value
+        calls: list[Callable[[], Any]] = []
+        for node, kernel, scratch in plan.steps:
+            result, operands = value(node), [value(i) for i in node.inputs]
+            if kernel is None:
+                calls.append(partial(_store, result, node.op.evaluate, operands, plan.attrs.get(node, {})))
+            elif kernel is COPY:
+                calls.append(partial(np.copyto, result.reshape(operands[0].shape), operands[0]))
+            else:
+                buffers = [memory.scratch(k) for k in scratch]
+                for function, _, arguments in kernel.calls:
+                    calls.append(_binder(arguments)(function, operands, result, buffers))
+        return _without_warnings(_long_run(plan, calls, memory))
+
+
+Run = Callable[..., Any]
+
+
+def _store(out: Array, evaluate: Callable[..., Any], operands: list[Array], attrs: dict[str, Any]) -> None:
+    np.copyto(out, evaluate(*operands, **attrs))
+
+
+@lru_cache(maxsize=1024)
+def _binder(template: str) -> Callable[..., Callable[[], Any]]:
+    """From the arguments of a `Call`, the function that binds it to operands, result and scratch."""
+
+    def argument(field: str, spec: str | None) -> str:
+        place = "out" if field == "out" else f"s[{field[1:]}]" if field.startswith("s") else f"x[{field}]"
+        return f"bits({place})" if spec == "bits" else place
+
+    arguments = "".join(text + (argument(field, spec) if field else "") for text, field, spec, _ in Formatter().parse(template))
+    made = eval(f"lambda f, x, out, s: partial(f, {arguments})", {"partial": partial, "bits": _as_bits})
+    return made  # type: ignore[no-any-return]
+
+
+def _as_bits(array: Array) -> Array:
+    return array.view(_BITS[array.dtype.itemsize])
+
+
+def _without_warnings(run: Run) -> Run:
+    """`run` in a context of its own, in which NumPy's floating point warnings are off."""
+    context = contextvars.copy_context()
+    context.run(np.errstate(all="ignore").__enter__)
+    return partial(context.run, run)
+
+
+def _long_run(plan: Plan, calls: list[Callable[[], Any]], memory: _Memory) -> Run:
+    """Feeds in, calls, outputs and updates out."""
+    feeds = [(memory.value(n), plan.types[n]) for n in plan.graph.placeholders.values()]
+    outputs = [(name, memory.value(node)) for name, node in plan.outputs]
+    updates = [memory.value(node) for _, node in plan.updates]
+
+    def run(*arguments: Any) -> dict[str, Array] | None:
+        if len(arguments) == len(feeds):
+            if updates or not all(_fits(a, t) for a, (_, t) in zip(arguments, feeds, strict=True)):
+                return None
+            targets, into = (), None
+        else:
+            arguments, targets, into = arguments[: len(feeds)], arguments[len(feeds) : -2], arguments[-2]
+        for (buffer, _), feed in zip(feeds, arguments, strict=True):
+            np.copyto(buffer, feed)
+        for call in calls:
+            call()
+        results = {}
+        for k, (name, value) in enumerate(outputs):
+            results[name] = np.empty(value.shape, value.dtype) if into is None else into[k]
+            np.copyto(results[name], value)
+        for target, value in zip(targets, updates, strict=True):
+            np.copyto(target, value)
+        return results
+
+    return run
+
+
+def _fits(array: Any, node_type: TensorType) -> bool:
+    return (
+        array.__class__ is np.ndarray
+        and array.dtype is node_type.dtype
+        and array.shape == node_type.shape
+        and array.flags.c_contiguous
+    )
 
 
 class _Memory:
@@ -71,15 +167,16 @@ class _Memory:
 
     def value(self, node: Node) -> Array:
         """The array of a value in the arena, of a constant, or of a view of one."""
-        chain = []
-        while node not in self._arrays:
-            chain.append(node)
-            if self._plan.home[node] is not Home.VIEW:
-                break
+        found = self._arrays.get(node)
+        if found is not None:
+            return found
+        chain = [node]
+        while self._plan.home[node] is Home.VIEW and node.inputs[0] not in self._arrays:
             node = node.inputs[0]
-        for node in reversed(chain):
-            self._arrays[node] = self._make(node)
-        return self._arrays[chain[0] if chain else node]
+            chain.append(node)
+        for link in reversed(chain):
+            self._arrays[link] = self._make(link)
+        return self._arrays[chain[0]]
 
     def _make(self, node: Node) -> Array:
         home = self._plan.home[node]
@@ -124,30 +221,7 @@ class _Emitter:
         feeds = [self.names[n] for n in self.plan.graph.placeholders.values()]
         parameters = [*feeds, *(f"{u}=None" for u in self.targets.values()), "out=None", "checked=False"]
         head = [f"def run({', '.join(parameters)}):", *self._checks()]
-        if len(self.lines) <= 2 * LINES_A_FUNCTION:
-            return "\n".join([*head, *(f"    {line}" for line in self.lines), f"    return {returned}", ""])
-        return self._in_parts(head, returned)
-
-    def _in_parts(self, head: list[str], returned: str) -> str:
-        """A long schedule as functions of a thousand lines; what a call defines is global, and dropped at its end."""
-        per_call = sorted(
-            {*self._defined, "out", *self.targets.values()} | {self.names[n] for n in self.plan.graph.placeholders.values()}
-        )
-        parts = [self.lines[k : k + LINES_A_FUNCTION] for k in range(0, len(self.lines), LINES_A_FUNCTION)]
-        text = []
-        for k, part in enumerate(parts):
-            assigned = sorted({line.split(" = ", 1)[0] for line in part if " = " in line} & set(per_call))
-            text += [
-                f"def part{k}():",
-                *([f"    global {', '.join(assigned)}"] if assigned else []),
-                *(f"    {line}" for line in part),
-                "",
-            ]
-        body = [f"    scope['{name}'] = {name}" for name in per_call if name not in self._defined]
-        body += [f"    part{k}()" for k in range(len(parts))]
-        clear = [f"    {' = '.join(f'scope[{name!r}]' for name in per_call)} = None"]
-        result = [f"    result = {returned}", *clear, "    return result", ""]
-        return "\n".join([*text, "scope = globals()", "", *head, *body, *result])
+        return "\n".join([*head, *(f"    {line}" for line in self.lines), f"    return {returned}", ""])
 
     def _checks(self) -> list[str]:
         """Guards: None for feeds that are not exactly as planned; the caller then converts or refuses them."""
