@@ -7,7 +7,8 @@ topological order. Griewank and Walther, Evaluating Derivatives, 2nd ed., chapte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradc.errors import ArgumentError, DTypeError, GraphError, NamingError, NoGradientError
@@ -18,12 +19,12 @@ from gradc.ir import (
     Edge,
     Graph,
     Node,
-    Op,
     Origin,
     Role,
     Rule,
     apply,
     describe,
+    paused_collector,
     set_origin,
     walk,
 )
@@ -65,17 +66,18 @@ def differentiate(
         raise ArgumentError(f"differentiate: on_disconnected is 'raise' or 'zeros', got {on_disconnected!r}")
     of_name, of_node = _find_of(graph, of)
     variables = _find_wrt(graph, wrt)
-    needed = walk([of_node])
-    active = _active(needed, variables, of_node)
-    _check_connected(variables, needed, on_disconnected, of_name)
-    _check_rules(active, mode, set(variables.values()))
-    outer = set_origin(None)
-    try:
-        if mode == "forward":
-            return _forward(graph, of_name, of_node, variables, needed, active)
-        return _reverse(graph, of_name, of_node, variables, needed, active, bool(seed))
-    finally:
-        set_origin(outer)
+    with paused_collector():
+        needed = walk([of_node])
+        _check_connected(variables, needed, on_disconnected, of_name)
+        path = _active_path(needed, variables, of_node)
+        _check_rules(path, mode)
+        outer = set_origin(None)
+        try:
+            if mode == "forward":
+                return _forward(graph, of_name, of_node, variables, path)
+            return _reverse(graph, of_name, of_node, variables, path, bool(seed))
+        finally:
+            set_origin(outer)
 
 
 # --- what was asked ----------------------------------------------------------------------------------
@@ -137,29 +139,32 @@ def _variable(graph: Graph, item: Any) -> tuple[str, Node]:
 # --- which nodes are touched -------------------------------------------------------------------------
 
 
-def _rule(rules: tuple[Rule | None, ...] | Rule | None, k: int) -> Rule | None:
-    return rules[k] if isinstance(rules, tuple) else rules
+Path = dict[Node, list[tuple[int, Node]]]
+"""The nodes that derivatives flow through, in topological order, and the operands they flow over."""
 
 
-def _carries(node: Node, k: int) -> bool:
-    """True when a derivative flows over the edge from operand `k` to `node`."""
-    if not node.type.is_float or not node.inputs[k].type.is_float:
-        return False
-    rules = node.op.vjp
-    return rules is None or not isinstance(rules, tuple) or (rules[k] is not None and rules[k] is not ZERO)
-
-
-def _active(needed: Sequence[Node], variables: dict[str, Node], of: Node) -> set[Node]:
+def _active_path(needed: Sequence[Node], variables: dict[str, Node], of: Node) -> Path:
     """The nodes on a differentiable path from a variable to `of`."""
-    forward = set(variables.values())
+    reached = set(variables.values())
+    flows: Path = {}
     for node in needed:
-        if node not in forward and any(i in forward and _carries(node, k) for k, i in enumerate(node.inputs)):
-            forward.add(node)
-    backward = {of} & forward
+        if not node.inputs or node.type.dtype.kind != "f":
+            continue
+        rules = node.op.vjp
+        found = [(k, i) for k, i in enumerate(node.inputs) if i in reached and _has_rule(rules, k)]
+        if found:
+            reached.add(node)
+            flows[node] = found
+    on_path = {of} & reached
     for node in reversed(needed):
-        if node in backward:
-            backward.update(i for k, i in enumerate(node.inputs) if i in forward and _carries(node, k))
-    return backward
+        if node in on_path:
+            on_path.update([i for _, i in flows.get(node, ())])
+    return {node: flows.get(node, []) for node in needed if node in on_path}
+
+
+def _has_rule(rules: tuple[Rule | None, ...] | Rule | None, k: int) -> bool:
+    """False for an operand that never carries a gradient, or whose derivative is zero."""
+    return not isinstance(rules, tuple) or (rules[k] is not None and rules[k] is not ZERO)
 
 
 def _check_connected(variables: dict[str, Node], needed: Sequence[Node], on_disconnected: str, of: str) -> None:
@@ -172,10 +177,10 @@ def _check_connected(variables: dict[str, Node], needed: Sequence[Node], on_disc
         )
 
 
-def _check_rules(active: set[Node], mode: str, variables: set[Node]) -> None:
-    for node in active:
+def _check_rules(path: Path, mode: str) -> None:
+    for node, flows in path.items():
         rules = node.op.vjp if mode == "reverse" else node.op.jvp
-        if rules is None and any(i in active for i in node.inputs):
+        if rules is None and flows:
             operands = ", ".join(str(i.type) for i in node.inputs)
             raise NoGradientError(
                 f"differentiate: op {node.op.name!r} on ({operands}) has no {mode} rule\n  at {node.origin.location}\n"
@@ -186,27 +191,19 @@ def _check_rules(active: set[Node], mode: str, variables: set[Node]) -> None:
 # --- reverse -----------------------------------------------------------------------------------------
 
 
-def _reverse(
-    graph: Graph, of_name: str, of: Node, variables: dict[str, Node], needed: Sequence[Node], active: set[Node], seeded: bool
-) -> Graph:
+def _reverse(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], path: Path, seeded: bool) -> Graph:
     extended = graph.copy()
-    uses = _uses(needed, active)
-    adjoints: dict[Node, Node] = {}
-    partials: dict[Node, dict[Edge, Node]] = {}
-    pending: dict[Node, dict[Edge, Node]] = {}
-    masked: set[Node] = set()
     set_origin(_origin(Role.ADJOINT, of, None, "seed"))
-    first = extended.placeholder(f"bar_{_identifier(of_name)}", of.shape, of.dtype) if seeded else call("ones_like", of)
-    if of in active:
-        adjoints[of] = first
-    for node in reversed(needed):
-        if node not in active:
-            continue
-        if node in pending:
-            edges = partials[node] = pending.pop(node)
-            adjoints[node] = _accumulate(node, list(edges.values()), masked)
-        if node in adjoints:
-            _propagate(node, adjoints[node], active, uses, pending, masked)
+    seed = extended.placeholder(f"bar_{_identifier(of_name)}", of.shape, of.dtype) if seeded else call("ones_like", of)
+    adjoints = {of: seed} if of in path else {}
+    partials: dict[Node, list[tuple[Edge, Node]]] = {}
+    uses = Counter([i for flows in path.values() for _, i in flows])
+    masked: set[Node] = set()
+    for node, flows in reversed(path.items()):
+        if node in partials:
+            adjoints[node] = _accumulate(node, [p for _, p in partials[node]], masked)
+        if flows:
+            _propagate(node, flows, adjoints[node], uses, partials, masked)
     grad = {}
     for name, node in variables.items():
         if node not in adjoints:
@@ -215,17 +212,6 @@ def _reverse(
         grad[name] = extended.output(f"d_{_in_parentheses(of_name)}/d_{_in_parentheses(name)}", adjoints[node])
     extended._derivative = Derivative("reverse", of_name, variables, grad, adjoints, partials)
     return extended
-
-
-def _uses(needed: Iterable[Node], active: set[Node]) -> dict[Node, int]:
-    """How many edges carry an adjoint into each node."""
-    uses: dict[Node, int] = {}
-    for node in needed:
-        if node in active:
-            for k, i in enumerate(node.inputs):
-                if i in active and _carries(node, k):
-                    uses[i] = uses.get(i, 0) + 1
-    return uses
 
 
 def _origin(role: Role, primal: Node, edge: Edge | None, rule: str) -> Origin:
@@ -243,34 +229,36 @@ def _accumulate(node: Node, parts: list[Node], masked: set[Node]) -> Node:
 
 
 def _propagate(
-    node: Node, adjoint: Node, active: set[Node], uses: dict[Node, int], pending: dict[Node, dict[Edge, Node]], masked: set[Node]
+    node: Node,
+    flows: Sequence[tuple[int, Node]],
+    adjoint: Node,
+    uses: Mapping[Node, int],
+    partials: dict[Node, list[tuple[Edge, Node]]],
+    masked: set[Node],
 ) -> None:
     """Append the partial adjoints that `node` sends to its operands."""
+    op = node.op
     attrs = dict(node.attrs)
-    for k, operand in enumerate(node.inputs):
-        if operand not in active or not _carries(node, k):
-            continue
+    is_masked = adjoint in masked
+    for k, operand in flows:
         edge = Edge(node, k)
-        role = Role.ADJOINT if uses[operand] == 1 else Role.PARTIAL
-        set_origin(_origin(role, operand, edge, f"{node.op.name}.vjp[{k}]"))
-        partial = _apply_rule(node.op, node.op.vjp, k, adjoint, node, attrs)
-        is_masked = adjoint in masked or node.op.masks
-        if adjoint in masked and node.op.elementwise:
-            partial = _keep_zeros(partial, adjoint, node)
-        if node.op.elementwise:
-            partial = sum_to(call("broadcast_to", partial, node.shape), operand.shape)
+        set_origin(_origin(Role.ADJOINT if uses[operand] == 1 else Role.PARTIAL, operand, edge, f"{op.name}.vjp[{k}]"))
+        partial = _apply_rule(op.vjp, k, adjoint, node, attrs)
+        if op.elementwise:
+            if is_masked:
+                partial = _keep_zeros(partial, adjoint, node)
+            if partial.type.shape != operand.type.shape:
+                partial = sum_to(call("broadcast_to", partial, node.shape), operand.shape)
         partial = _own(_typed(partial, operand), adjoint, node)
-        if is_masked:
+        if is_masked or op.masks:
             masked.add(partial)
-        pending.setdefault(operand, {})[edge] = partial
+        partials.setdefault(operand, []).append((edge, partial))
 
 
-def _apply_rule(op: Op, rules: Any, k: int, g: Node, node: Node, attrs: dict[str, Any]) -> Node:
-    rule = _rule(rules, k)
-    assert rule is not None  # _carries said so
+def _apply_rule(rules: Any, k: int, g: Node, node: Node, attrs: dict[str, Any]) -> Node:
     if isinstance(rules, tuple):
-        return rule(g, node, *node.inputs, **attrs)
-    return rule(k, g, node, *node.inputs, **attrs)
+        return rules[k](g, node, *node.inputs, **attrs)  # type: ignore[no-any-return]
+    return rules(k, g, node, *node.inputs, **attrs)  # type: ignore[no-any-return]
 
 
 def _keep_zeros(partial: Node, adjoint: Node, node: Node) -> Node:
@@ -305,42 +293,27 @@ def _identifier(name: str) -> str:
 # --- forward -----------------------------------------------------------------------------------------
 
 
-def _forward(
-    graph: Graph, of_name: str, of: Node, variables: dict[str, Node], needed: Sequence[Node], active: set[Node]
-) -> Graph:
+def _forward(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], path: Path) -> Graph:
     extended = graph.copy()
     tangents: dict[Node, Node] = {}
     for name, node in variables.items():
         set_origin(_origin(Role.TANGENT, node, None, "seed"))
         tangents[node] = extended.placeholder(f"dot_{_identifier(name)}", node.shape, node.dtype)
-    for node in needed:
-        if node not in active:
-            continue
-        parts = _tangent_parts(node, tangents)
-        if node in tangents:
-            continue
-        if parts:
+    for node, flows in path.items():
+        if node not in tangents:
+            parts = [_tangent_part(node, k, tangents[i]) for k, i in flows]
             set_origin(_origin(Role.TANGENT, node, None, "sum of tangents"))
             tangents[node] = parts[0] if len(parts) == 1 else apply(add_n, tuple(parts))
     set_origin(_origin(Role.TANGENT, of, None, "output"))
-    result = tangents[of] if of in tangents else call("zeros_like", of)
-    extended.output(f"dot_{of_name}", result)
+    extended.output(f"dot_{of_name}", tangents[of] if of in tangents else call("zeros_like", of))
     extended._derivative = Derivative("forward", of_name, variables, tangents=tangents)
     return extended
 
 
-def _tangent_parts(node: Node, tangents: dict[Node, Node]) -> list[Node]:
-    """What each operand's tangent contributes to the tangent of `node`."""
-    if node in tangents:
-        return []
-    attrs = dict(node.attrs)
-    parts = []
-    for k, operand in enumerate(node.inputs):
-        tangent = tangents.get(operand)
-        if tangent is None or not _carries(node, k):
-            continue
-        set_origin(_origin(Role.TANGENT, node, Edge(node, k), f"{node.op.name}.jvp[{k}]"))
-        part = _apply_rule(node.op, node.op.jvp, k, tangent, node, attrs)
-        part = _typed(call("broadcast_to", part, node.shape), node)
-        parts.append(_own(part, tangent, node))
-    return parts
+def _tangent_part(node: Node, k: int, tangent: Node) -> Node:
+    """What the tangent of operand `k` contributes to the tangent of `node`."""
+    set_origin(_origin(Role.TANGENT, node, Edge(node, k), f"{node.op.name}.jvp[{k}]"))
+    part = _apply_rule(node.op.jvp, k, tangent, node, dict(node.attrs))
+    if part.type.shape != node.type.shape:
+        part = call("broadcast_to", part, node.shape)
+    return _own(_typed(part, node), tangent, node)

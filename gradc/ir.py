@@ -7,6 +7,7 @@ topological order, in the order the user wrote. Nothing here recurses.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import keyword
 import os
@@ -104,6 +105,19 @@ def set_origin(origin: Origin | None) -> Origin | None:
     """Like `origin_of_new_nodes` for inner loops: sets the origin of new nodes, returns the one before."""
     outer, _context.origin = _context.origin, origin
     return outer
+
+
+@contextmanager
+def paused_collector() -> Iterator[None]:
+    """No cyclic garbage collection in this block: it would walk every node made so far, again and again."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def user_origin(role: Role = Role.FORWARD) -> Origin:
@@ -693,7 +707,7 @@ class Derivative:
     wrt: Mapping[str, Node]
     grad: Mapping[str, Node] = field(default_factory=dict)
     adjoints: Mapping[Node, Node] = field(default_factory=dict)
-    partials: Mapping[Node, Mapping[Edge, Node]] = field(default_factory=dict)
+    partials: Mapping[Node, Sequence[tuple[Edge, Node]]] = field(default_factory=dict)
     tangents: Mapping[Node, Node] = field(default_factory=dict)
 
 
@@ -884,7 +898,7 @@ class Graph:
     def partial_adjoints(self, node: Node) -> dict[Edge, Node]:
         """The partial adjoints that sum to the adjoint of `node`, by edge `(user, operand)`."""
         self.adjoint(node)
-        return dict(self.derivative.partials.get(node, {}))
+        return dict(self.derivative.partials.get(node, ()))
 
     def number(self, node: Node) -> int:
         """The place of `node` in `nodes`, from 1: it is shown as v1, v2, ..."""

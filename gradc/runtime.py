@@ -13,7 +13,7 @@ import numpy as np
 from gradc.backends.numpy import LongProgram, Program, Run
 from gradc.errors import ArgumentError, FeedError, NamingError
 from gradc.interpret import check_feeds
-from gradc.ir import Array, Graph, Node
+from gradc.ir import Array, Graph, Node, paused_collector
 from gradc.passes import DEFAULT, PassReport, optimise
 from gradc.plan import Plan, make_plan
 from gradc.types import TensorType, show_shape
@@ -50,7 +50,8 @@ def compile(
     roots = {name: graph.outputs[name] for name in dict.fromkeys([*wanted, *updates.values()])}
     report: list[PassReport] = []
     chosen = tuple(DEFAULT if passes is None else passes)
-    optimised = optimise(Graph.of(graph.name, graph.placeholders, roots), chosen, report)
+    with paused_collector():
+        optimised = optimise(Graph.of(graph.name, graph.placeholders, roots), chosen, report)
     return Executable(optimised, graph.placeholders, wanted, updates, report)
 
 
@@ -177,9 +178,10 @@ class Executable:
         return pool
 
     def _program(self, dims: Mapping[str, int]) -> Program | LongProgram:
-        if len(self.graph.nodes) > _LONG_NODES:
-            return LongProgram(self._plan(dims, resident=True), lambda: self._plan(dims))
-        return Program(self._plan(dims))
+        with paused_collector():
+            if len(self.graph.nodes) > _LONG_NODES:
+                return LongProgram(self._plan(dims, resident=True), lambda: self._plan(dims))
+            return Program(self._plan(dims))
 
     def _plan(self, dims: Mapping[str, int], resident: bool = False) -> Plan:
         outputs = self.graph.outputs
