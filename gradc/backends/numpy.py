@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.ir import Array, Kernel, Node
+from gradc.ir import Array, Kernel, Node, paused_collector
 from gradc.plan import ALIGNMENT, COPY, Home, Plan, Step, nbytes_of
 from gradc.show.text import call_text
 from gradc.types import TensorType
@@ -67,6 +67,10 @@ class LongProgram:
 
     def bind(self) -> Run:
         """A `run` with an arena of its own: one call at a time may use it."""
+        with paused_collector():
+            return self._bound()
+
+    def _bound(self) -> Run:
         plan = self.plan
         memory = _Memory(plan)
         value = memory.value
