@@ -175,6 +175,7 @@ class Op:
         kernel: how to compute it into a buffer; None where only `evaluate` can.
         elementwise: each entry of the result depends on the same entry of the broadcast operands only.
         view: the result is a NumPy view of operand 0 wherever NumPy can make one.
+        expression: the source of that view, `{0}` the operand, as a function of the attributes.
         linear: in all operands that carry a gradient.
         commutative: operands may be swapped, bit for bit.
         masks: it selects, so entries of the adjoint that it did not select are exactly zero.
@@ -191,6 +192,7 @@ class Op:
     kernel: KernelRule | None = None
     elementwise: bool = False
     view: bool = False
+    expression: Callable[[dict[str, Any]], str] | None = None
     linear: bool = False
     commutative: bool = False
     masks: bool = False

@@ -57,7 +57,8 @@ class Plan(NamedTuple):
     Attributes:
         graph: the graph, dimensions possibly symbolic.
         dims: the value of each symbolic dimension.
-        order: every node that is computed, views too, in order of computation.
+        order: every node that is computed, views too, in order of computation; nodes without operands (constants, and
+            dimensions, which are numbers here) are not.
         steps: the nodes that cost a call, with their kernels.
         home: where each node's value lives.
         root: the node whose memory a value is in: itself unless it is a view.
@@ -66,6 +67,7 @@ class Plan(NamedTuple):
         attrs: the concrete attributes of each node that has any.
         arena_bytes: the size of the arena.
         live_bytes: the arena bytes alive at each step: no packing needs less than the largest.
+        blocks, holders: the arena's blocks, and the nodes whose values each one holds, one after the other.
     """
 
     graph: Graph
@@ -83,6 +85,8 @@ class Plan(NamedTuple):
     arena_bytes: int
     live_bytes: tuple[int, ...]
     last_use: dict[Node, int]
+    blocks: tuple[Block, ...]
+    holders: tuple[tuple[Node, ...], ...]
 
 
 def make_plan(
@@ -98,7 +102,7 @@ def make_plan(
     before they run: what a schedule of many small calls wants.
     """
     types, attrs = _concrete(graph, dims)
-    computed = [n for n in graph.nodes if n.op is not PLACEHOLDER and n.op is not CONSTANT]
+    computed = [n for n in graph.nodes if n.inputs]
     results = [node for _, node in outputs] + [node for _, node in updates]
     layout = _Layout(types, attrs)
     computed = _updates_last(computed, [node for _, node in updates])
@@ -278,6 +282,7 @@ class _Planner:
         self.last: dict[Node, int] = {}
         self.slot: dict[Node, int] = {}
         self.blocks: list[Block] = []
+        self.holders: list[list[Node]] = []
         self.offset: dict[Node | int, int] = {}
 
     def plan(self) -> Plan:
@@ -293,7 +298,7 @@ class _Planner:
         return Plan(
             self.graph, self.dims, self.outputs, self.updates, tuple(self.order), tuple(steps), self.home, self.root,
             self.offset, tuple(scratch), self.types, self.attrs, arena_bytes,
-            live_bytes(self.blocks, len(self.order)), self.last,
+            live_bytes(self.blocks, len(self.order)), self.last, tuple(self.blocks), tuple(map(tuple, self.holders)),
         )  # fmt: skip
 
     def _find_homes(self) -> None:
@@ -301,7 +306,7 @@ class _Planner:
         for node in self.graph.nodes:
             if node.op is PLACEHOLDER:
                 home[node], root[node] = Home.ARENA if self.resident else Home.FEED, node
-            elif node.op is CONSTANT:
+            elif not node.inputs:
                 home[node], root[node] = Home.CONSTANT, node
         owned = {node for _, node in self.outputs}
         types, attrs = self.types, self.attrs
@@ -367,7 +372,7 @@ class _Planner:
         ends = self.last
         if self.resident:
             for node in self.graph.placeholders.values():
-                self.slot[node] = self._new_block(0, ends.get(node, 0), nbytes_of(self.types[node]))
+                self.slot[node] = self._new_block(0, ends.get(node, 0), nbytes_of(self.types[node]), node)
         for k, node in enumerate(self.order):
             home = self.home[node]
             if home is Home.VIEW:
@@ -378,14 +383,15 @@ class _Planner:
                 numbers = tuple(range(len(scratch), len(scratch) + len(kernel.scratch)))
                 for scratch_type in kernel.scratch:
                     scratch.append(scratch_type)
-                    scratch_slots.append(self._new_block(k, k, nbytes_of(scratch_type)))
+                    scratch_slots.append(self._new_block(k, k, nbytes_of(scratch_type), node))
             if home is Home.ARENA:
                 self._place(node, k, kernel, ends)
             steps.append(Step(node, kernel, numbers))
         return steps, scratch, scratch_slots
 
-    def _new_block(self, first: int, last: int, nbytes: int) -> int:
+    def _new_block(self, first: int, last: int, nbytes: int, holder: Node) -> int:
         self.blocks.append(Block(first, last, nbytes))
+        self.holders.append([holder])
         return len(self.blocks) - 1
 
     def _place(self, node: Node, k: int, kernel: Kernel | None, ends: Mapping[Node, int]) -> None:
@@ -403,8 +409,9 @@ class _Planner:
                 self.slot[node] = slot
                 block = self.blocks[slot]
                 self.blocks[slot] = Block(block.first, max(block.last, ends[node]), block.nbytes)
+                self.holders[slot].append(node)
                 return
-        self.slot[node] = self._new_block(k, ends[node], nbytes_of(self.types[node]))
+        self.slot[node] = self._new_block(k, ends[node], nbytes_of(self.types[node]), node)
 
 
 COPY = Kernel((), ())

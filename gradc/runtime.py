@@ -14,12 +14,14 @@ from gradc.backends.numpy import LongProgram, Program, Run
 from gradc.errors import ArgumentError, FeedError, NamingError
 from gradc.interpret import check_feeds
 from gradc.ir import Array, Graph, Node, paused_collector
+from gradc.measure import Memory, Profile, memory_of, profile
 from gradc.passes import DEFAULT, PassReport, optimise
 from gradc.plan import Plan, make_plan
-from gradc.types import TensorType, show_shape
+from gradc.types import Dim, TensorType, show_shape
 
 _KEPT_PROGRAMS = 8
 _LONG_NODES = 1000
+_TYPICAL_SIZE = 64
 
 
 def compile(
@@ -202,6 +204,36 @@ class Executable:
         """
         pool = self._newest
         return (pool or self._pool(())).program.source
+
+    def memory(self, **dims: int) -> Memory:
+        """The bytes of one call: arena, constants, outputs, peak, the live set at each step.
+
+        Args:
+            dims: values of the symbolic dimensions; without them the figures are sympy expressions.
+
+        Raises:
+            FeedError: a dimension is not of this graph.
+        """
+        names = {name for node in self.graph.placeholders.values() for s in node.shape if isinstance(s, Dim) for name in s.names}
+        wrong = dims.keys() - names
+        if wrong:
+            raise FeedError(f"memory: {', '.join(sorted(wrong))} is no dimension; there are {', '.join(sorted(names)) or 'none'}")
+        unknown = frozenset(names - dims.keys())
+        return memory_of(self._plan({**dict.fromkeys(unknown, _TYPICAL_SIZE), **dims}), unknown)
+
+    def profile(self, feeds: Mapping[str, Any] | None = None, /, repeat: int = 100, **named: Any) -> Profile:
+        """Run `repeat` times with a clock after every step. The feeds are copied: updates do not reach them.
+
+        Raises:
+            FeedError: as a call does.
+            ArgumentError: `repeat` is not positive.
+        """
+        if repeat < 1:
+            raise ArgumentError(f"profile: repeat is at least 1, got {repeat}")
+        arrays, dims = check_feeds(self._placeholders, {**(feeds or {}), **named})
+        given = {name: array.copy() for name, array in arrays.items()}
+        arguments = [given[name] for name in self.graph.placeholders]
+        return profile(self._plan(dims), arguments, [given[t] for t in self._updates], lambda: self(given), repeat)
 
     def _check_targets(self, given: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         """What updates write to: an array, writable, exact in dtype, overlapping no other feed."""

@@ -185,7 +185,7 @@ class _Memory:
     def _make(self, node: Node) -> Array:
         home = self._plan.home[node]
         if home is Home.CONSTANT:
-            return node.attr("value").array  # type: ignore[no-any-return]
+            return node.op.evaluate(**self._plan.attrs.get(node, {}) or dict(node.attrs))  # type: ignore[no-any-return]
         if home is Home.ARENA:
             return self._in_arena(node, self._plan.types[node])
         attrs = self._plan.attrs.get(node, {})
@@ -204,7 +204,6 @@ class _Emitter:
         self.plan = plan
         self.names = {node: f"v{k}" for k, node in enumerate(plan.graph.nodes, 1)}
         self.scope: dict[str, Any] = {"empty": np.empty, "copyto": np.copyto, "ndarray": np.ndarray}
-        self.scope["may_share_memory"] = np.may_share_memory
         self.bound: dict[str, Callable[[_Memory], Any]] = {}
         self.lines: list[str] = []
         self.marks: list[Node] = []
@@ -237,22 +236,23 @@ class _Emitter:
                 f"{name}.__class__ is not ndarray or {name}.dtype is not {dtype} or {name}.shape != {node_type.shape} "
                 f"or not {name}.flags.c_contiguous"
             )
-        for target, _ in self.plan.updates:
-            if target in self.plan.graph.placeholders:
-                guards += self._overlaps(target)
+        guards += self._overlap_guards()
         lines = ["    if not checked:"]
         lines += [f"        if {guard}:\n            return None" for guard in guards]
-        lines += [
-            f"        {u} = {self.names[self.plan.graph.placeholders[t]]}"
-            for t, u in self.targets.items()
-            if t in self.plan.graph.placeholders
-        ]
+        feeds = self.plan.graph.placeholders
+        lines += [f"        {u} = {self.names[feeds[t]]}" for t, u in self.targets.items() if t in feeds]
         return lines if len(lines) > 1 else []
 
-    def _overlaps(self, target: str) -> list[str]:
-        mine = self.names[self.plan.graph.placeholders[target]]
-        others = [self.names[n] for name, n in self.plan.graph.placeholders.items() if name != target]
-        return [f"not {mine}.flags.writeable", *(f"may_share_memory({mine}, {other})" for other in others)]
+    def _overlap_guards(self) -> list[str]:
+        """Updated arrays are writable and share memory with no other feed: their owners are other objects."""
+        feeds = {name: self.names[node] for name, node in self.plan.graph.placeholders.items()}
+        targets = [feeds[name] for name in self.targets if name in feeds]
+        others = [v for v in feeds.values() if v not in targets]
+        if not targets:
+            return []
+        self.scope["apart"] = _apart
+        guards = [f"not {v}.flags.writeable" for v in targets]
+        return [*guards, f"not apart(({', '.join(targets)},), ({''.join(f'{v}, ' for v in others)}))"]
 
     # values
 
@@ -280,7 +280,13 @@ class _Emitter:
                 break
             chain.append(operand)
         for view in reversed(chain):
-            self._define(self.names[view], f"{self._evaluation(view)}({self._name(view.inputs[0])})")
+            self._define(self.names[view], self._view_expression(view))
+
+    def _view_expression(self, node: Node) -> str:
+        operand = self._name(node.inputs[0])
+        if node.op.expression is None:
+            return f"{self._evaluation(node)}({operand})"
+        return node.op.expression(self.plan.attrs.get(node, {})).format(operand)
 
     def _define(self, name: str, expression: str) -> None:
         self._defined.add(name)
@@ -434,6 +440,26 @@ def _memory_comments(plan: Plan) -> list[str]:
         )
         lines.append(f"# v{k:<4} {call_text(node, numbers):<44} {plan.types[node]!s:<20} {where}")
     return lines
+
+
+def _apart(targets: tuple[Array, ...], others: tuple[Array, ...]) -> bool:
+    """True when no target can share memory with another array, as seen from who owns the memory."""
+    owners = set()
+    for array in targets:
+        if array.base is not None:
+            return False
+        owners.add(id(array))
+    if len(owners) < len(targets):
+        return False
+    for array in others:
+        base = array.base
+        if base is None:
+            base = array
+        elif base.__class__ is not np.ndarray or base.base is not None:
+            return False
+        if id(base) in owners:
+            return False
+    return True
 
 
 class TimedProgram:

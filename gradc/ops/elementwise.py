@@ -147,7 +147,7 @@ relu = elementwise(
     evaluate=lambda x: np.maximum(x, 0),
     infer=_infer_relu,
     kernel=_relu_kernel,
-    partials=(lambda x, out: call("greater", x, 0),),
+    partials=(lambda x, out: call("greater", out, 0),),
     samples=reals(0.1, 2),
     edges=(at(0.0, value=0.0, adjoints=0.0, why="least norm of [0, 1]"), at(-1.0, value=0.0, adjoints=0.0)),
 )

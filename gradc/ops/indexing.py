@@ -20,6 +20,17 @@ def as_index(entries: tuple[Entry, ...]) -> tuple[Any, ...]:
     return tuple(e if isinstance(e, int) else (None if e == "new" else slice(*e)) for e in entries)
 
 
+def index_text(entries: tuple[Entry, ...]) -> str:
+    """The source of the NumPy index that normalised entries stand for."""
+
+    def text(entry: Entry) -> str:
+        if entry == "new":
+            return "None"
+        return str(entry) if isinstance(entry, int) else ":".join("" if e is None else str(e) for e in entry)
+
+    return ", ".join(map(text, entries)) or "..."
+
+
 def _normalize(index: Any, shape: Shape) -> tuple[Entry, ...]:
     given = index if isinstance(index, tuple) else (index,)
     for entry in given:
@@ -84,6 +95,7 @@ getitem_op = op(
     vjp=(lambda g, out, x, *, index: place(g, index, x.shape),),
     jvp=(lambda t, out, x, *, index: apply(getitem_op, (t,), (("index", index),)),),
     view=True,
+    expression=lambda attrs: f"{{0}}[{index_text(attrs['index'])}]",
     linear=True,
 )
 

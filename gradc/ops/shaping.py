@@ -43,6 +43,7 @@ reshape_op = linear(
     evaluate=lambda x, *, shape: np.reshape(x, shape),
     transpose=lambda g, out, x, *, shape: reshape(g, x.shape),
     view=True,
+    expression=lambda attrs: f"{{0}}.reshape({attrs['shape']})",
 )
 
 
@@ -131,6 +132,7 @@ transpose_op = linear(
     evaluate=lambda x, *, axes: np.transpose(x, axes),
     transpose=lambda g, out, x, *, axes: transpose(g, tuple(int(k) for k in np.argsort(axes))),
     view=True,
+    expression=lambda attrs: "{0}.T" if attrs["axes"] == (1, 0) else f"{{0}}.transpose({attrs['axes']})",
 )
 
 
