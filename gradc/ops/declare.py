@@ -45,6 +45,7 @@ def elementwise(
     linear_in: tuple[int, ...] = (),
     masks: bool = False,
     requires: str | None = None,
+    public: bool = True,
 ) -> Op:
     """Declare an op that works entry by entry on broadcast operands, and register it as a function too.
 
@@ -60,6 +61,7 @@ def elementwise(
         samples: a function that makes samples; see `gradc.ops.samples`.
         edges: rows of the table of conventions.
         numpy: NumPy functions it stands for, besides `ufunc`.
+        public: False for an op that a function of the same name, or a rule, builds.
 
     Raises:
         NamingError: the name is taken.
@@ -84,6 +86,8 @@ def elementwise(
             partials=tuple(partials) if partials is not None else None,
         )
     )
+    if not public:
+        return declared
     bound = ((ufunc,) if ufunc is not None else ()) + numpy
     differentiable = any(r is not None for r in table)
     register_function(Function(name, declared, bound, samples, edges, differentiable, requires))
@@ -101,19 +105,17 @@ def _scaled(partial: Partial) -> Rule | None:
     if partial is None:
         return None
     if not callable(partial):
-        return ZERO if partial == 0 else lambda g, out, *xs: scale(g, partial)
-    return lambda g, out, *xs: scale(g, partial(*xs, out))
+        return ZERO if partial == 0 else lambda g, out, *xs, **attrs: scale(g, partial)
+    return lambda g, out, *xs, **attrs: scale(g, partial(*xs, out, **attrs))
 
 
 def scale(g: Node, partial: Any) -> Node:
     """`g * partial`; where `partial` is boolean, `g` where it is True and an exact zero elsewhere."""
     if isinstance(partial, Node):
-        if partial.dtype.kind == "b":
-            return OPS["select"](partial, g)
-        return call("multiply", g, partial)
+        return OPS["select"](partial, g) if partial.dtype.kind == "b" else g * partial
     if partial == 1:
         return g
-    return call("negative", g) if partial == -1 else call("multiply", g, partial)
+    return -g if partial == -1 else g * partial
 
 
 def call(name: str, *args: Any, **kwargs: Any) -> Any:

@@ -50,6 +50,11 @@ def at(*inputs: Any, value: Any, adjoints: Sequence[Any] | float | None = None, 
     return At(tuple(inputs), value, tuple(given), attrs, why)
 
 
+def points(*rows: tuple[Any, ...]) -> tuple[At, ...]:
+    """Rows of the table for one operand: `(input, value, adjoint)`, and the reason where one is needed."""
+    return tuple(at(x, value=value, adjoints=adjoint, why="".join(why)) for x, value, adjoint, *why in rows)
+
+
 def normal(*shape: int, seed: int = 0) -> Array:
     """Standard normal values, float64, the same at every call."""
     return np.random.default_rng([seed, *shape]).standard_normal(shape)
@@ -60,7 +65,7 @@ def uniform(low: float, high: float, *shape: int, seed: int = 0) -> Array:
     return np.random.default_rng([seed, 1, *shape]).uniform(low, high, shape)
 
 
-_UNARY: tuple[tuple[int, ...], ...] = ((), (7,), (2, 3), (0, 3))
+_UNARY: tuple[tuple[int, ...], ...] = ((), (7,), (2, 3), (0, 3), (1, 1), (2, 1, 4))
 _BINARY: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     ((), ()),
     ((5,), (5,)),
@@ -68,7 +73,17 @@ _BINARY: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     ((3,), (2, 3)),
     ((2, 1), (1, 3)),
     ((), (2, 2)),
+    ((2, 2), (1,)),
+    ((2, 1, 2), (3, 1)),
     ((0, 3), (1, 3)),
+)
+_TERNARY: tuple[tuple[tuple[int, ...], ...], ...] = (
+    ((), (), ()),
+    ((4,), (4,), (4,)),
+    ((2, 3), (3,), (2, 1)),
+    ((3,), (), ()),
+    ((), (2,), (3, 1)),
+    ((0,), (1,), ()),
 )
 
 
@@ -87,7 +102,7 @@ def ranges(*bounds: tuple[float, float], **attrs: Any) -> Samples:
         elif len(bounds) == 2:
             shapes = _BINARY
         else:
-            shapes = [((),) * len(bounds), ((4,),) * len(bounds), ((2, 3), (3,), (2, 1))[: len(bounds)]]
+            shapes = _TERNARY
         return [
             sample(
                 *(uniform(lo, hi, *s, seed=k + 10 * n) for k, ((lo, hi), s) in enumerate(zip(bounds, row, strict=True))), **attrs
