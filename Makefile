@@ -26,5 +26,8 @@ check: $(READY)  ## lint and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+fuzz: $(READY)  ## 20,000 random graphs, planned execution against the reference
+	@GRADC_FUZZ=20000 $(BIN)/python -m pytest -q tests/test_executor.py -k "planned or never"
+
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache out

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from gradc.interpret import evaluate_node
-from gradc.ir import CONSTANT, Const, Node, Role
+from gradc.ir import CONSTANT, Array, Const, Node, Role
 from gradc.passes.rewrite import Rewriting, rewriting_pass
 from gradc.types import has_dim, is_static
 
@@ -15,31 +15,40 @@ LIMIT_BYTES = 1 << 20
 
 
 def folding() -> Rewriting:
-    """Fold, as long as the graph's constants grow by no more than 1 MiB."""
+    """Fold, as long as the graph's constants grow by no more than 1 MiB.
+
+    Views of constants stay views: they cost nothing, and an array laid out otherwise could sum in another order.
+    """
     room = LIMIT_BYTES
+    known: dict[Node, Array] = {}
 
     def step(node: Node) -> Node:
         nonlocal room
-        inputs = node.inputs
-        if not inputs:
+        if not node.inputs:
             return node
-        for i in inputs:
-            if i.op is not CONSTANT:
+        operands = []
+        for i in node.inputs:
+            value = i.attrs[0][1].array if i.op is CONSTANT else known.get(i)
+            if value is None:
                 return node
+            operands.append(value)
         if not is_static(node.shape) or has_dim(tuple(v for _, v in node.attrs)):
             return node
-        size = node.dtype.itemsize * math.prod(node.shape)  # type: ignore[arg-type]
+        if node.op.view:
+            known[node] = evaluate_node(node, operands, {})
+            return node
+        size = node.dtype.itemsize * math.prod(int(s) for s in node.shape)  # type: ignore[arg-type]
         if size > room:
             return node
         room -= size
-        return _folded(node)
+        return _folded(node, operands)
 
     return step
 
 
-def _folded(node: Node) -> Node:
+def _folded(node: Node, operands: list[Array]) -> Node:
     with np.errstate(all="ignore"):
-        value = np.array(evaluate_node(node, [i.attr("value").array for i in node.inputs], {}), order="C")
+        value = np.array(evaluate_node(node, operands, {}), order="C")
     value.flags.writeable = False
     origin = node.origin._replace(role=Role.CONSTANT)
     return Node(CONSTANT, (), (("value", Const(value)),), node.type, origin)

@@ -1,0 +1,232 @@
+"""The executor: planned execution equals the reference bit for bit, allocates nothing, aliases nothing."""
+
+import os
+import sys
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from random_graphs import build
+
+import gradc as gc
+from gradc import errors, passes, plan, runtime
+
+EXAMPLES = int(os.environ.get("GRADC_FUZZ", "300"))
+
+
+def equal(a, b):
+    """Equal bit for bit, signs of zeros too; of a NaN only that it is one."""
+    return a.dtype == b.dtype and a.shape == b.shape and plain(a) == plain(b)
+
+
+def plain(a):
+    return np.where(np.isnan(a), np.nan, a).astype(a.dtype).tobytes() if a.dtype.kind == "f" else a.tobytes()
+
+
+def differentiated(numbers):
+    g, feeds = build(numbers)
+    wrt = [n for n, p in g.placeholders.items()]
+    return gc.differentiate(g, wrt, of="loss", on_disconnected="zeros"), feeds
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.integers(0, 8 * 7 * 49 * 20), min_size=1, max_size=14), st.booleans())
+def test_planned_equals_evaluated_bit_for_bit(numbers, long):
+    graph, feeds = differentiated(numbers)
+    trace = gc.evaluate(graph, feeds)
+    wanted = {name: trace[node] for name, node in graph.outputs.items()}
+    limit = runtime._LONG_NODES
+    runtime._LONG_NODES = 0 if long else limit
+    try:
+        for pipeline in (passes.NONE, passes.EXACT):
+            fed = {name: np.array(value) for name, value in feeds.items()}
+            step = gc.compile(graph, passes=pipeline, updates={"x0": "next"})
+            for _ in range(2):
+                fed["x0"][...] = feeds["x0"]
+                out = step(fed)
+                for name, value in out.items():
+                    assert equal(value, wanted[name]), name
+                assert equal(fed["x0"], wanted["next"])
+                assert all(equal(fed[n], feeds[n]) for n in feeds if n != "x0")
+    finally:
+        runtime._LONG_NODES = limit
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.integers(0, 8 * 7 * 49 * 20), min_size=1, max_size=14))
+def test_default_passes_are_never_worse(numbers):
+    graph, feeds = differentiated(numbers)
+    plain = gc.compile(graph, passes=passes.NONE)(feeds)
+    default = gc.compile(graph)(feeds)
+    for name, value in plain.items():
+        finite = np.isfinite(value)
+        np.testing.assert_allclose(default[name][finite], value[finite], rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 500)), max_size=30))
+def test_blocks_alive_together_never_overlap(spans):
+    blocks = [plan.Block(min(a, b), max(a, b), n) for a, b, n in spans]
+    for pack in (plan._pack_by_time, plan._pack_by_size):
+        offsets, total = pack(blocks)
+        for i, a in enumerate(blocks):
+            assert a.nbytes == 0 or offsets[i] + a.nbytes <= total
+            for j, b in enumerate(blocks[:i]):
+                if a.nbytes and b.nbytes and a.first <= b.last and b.first <= a.last:
+                    assert offsets[i] + a.nbytes <= offsets[j] or offsets[j] + b.nbytes <= offsets[i]
+
+
+def network(batch="n"):
+    g = gc.Graph("net")
+    x = g.placeholder("x", (batch, 5), "float32")
+    w = g.placeholder("w", (5, 4), "float32")
+    g.output("loss", (gc.softmax(gc.relu(x @ w)) ** 2).mean())
+    dg = gc.differentiate(g, w)
+    dg.output("next", w - 0.1 * dg.grad[w])
+    return dg
+
+
+def test_steady_state_allocates_outputs_only():
+    g = gc.Graph("g")
+    x = g.placeholder("x", 1000)
+    g.output("y", (np.tanh(x) * np.exp(-x * x / 2)).sum())
+    f = gc.differentiate(g, x).compile(["d_y/d_x"])
+    value = np.linspace(0, 1, 1000)
+    tracemalloc.start()
+    try:
+        for _ in range(3000):  # CPython keeps up to 2,000 freed tuples for later
+            f(x=value)
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for _ in range(200):
+            f(x=value)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 2000
+    assert peak - before < 8000 + 3000
+
+
+@pytest.mark.parametrize("batch", ["n", 7])
+def test_threads_share_an_executable(batch):
+    dg = network(batch)
+    f = gc.compile(dg, ["loss", "d_loss/d_w"])
+    rng = np.random.default_rng(0)
+    cases = []
+    for k in range(4):
+        feeds = {"x": rng.random((7 if batch == 7 else k + 1, 5), dtype="f4"), "w": rng.random((5, 4), dtype="f4")}
+        cases.append((feeds, f(feeds)))
+    wrong, interval = [], sys.getswitchinterval()
+
+    def work(seed):
+        picks = np.random.default_rng(seed).integers(0, len(cases), 300)
+        for pick in picks:
+            feeds, wanted = cases[pick]
+            out = f(feeds)
+            if not all(equal(out[n], wanted[n]) for n in wanted):
+                wrong.append(pick)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(s,)) for s in range(16)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
+
+
+def test_feeds_of_other_layouts_and_byte_orders_work():
+    g = gc.Graph("g")
+    x = g.placeholder("x", (3, 4))
+    g.output("y", np.sin(x).sum(axis=0))
+    f = g.compile()
+    value = np.arange(12.0).reshape(3, 4)
+    wanted = f(x=value)["y"]
+    for other in (np.asfortranarray(value), value[::-1][::-1], value.astype(">f8"), np.repeat(value, 2, 1)[:, ::2]):
+        assert equal(f(x=other)["y"], wanted)
+
+
+def test_updates_into_other_layouts_swaps_and_refusals():
+    g = gc.Graph("swap")
+    a, b = g.placeholder("a", 3), g.placeholder("b", 3)
+    g.output("a_next", b * 1.0)
+    g.output("b_next", a + 0.0)
+    g.output("sum", a + b)
+    step = gc.compile(g, updates={"a": "a_next", "b": "b_next"}, passes=passes.NONE)
+    u, v = np.arange(3.0), np.arange(6.0)[::2] * 10
+    out = step(a=u, b=v)
+    assert list(u) == [0, 20, 40] and list(v) == [0, 1, 2] and list(out["sum"]) == [0, 21, 42]
+    exact = gc.compile(g, updates={"a": "a_next", "b": "b_next"})
+    exact(a=u, b=v)
+    assert list(u) == [0, 1, 2] and list(v) == [0, 20, 40]
+    whole = np.arange(4.0)
+    with pytest.raises(errors.FeedError, match="shares memory"):
+        step(a=whole[:3], b=whole[1:])
+    with pytest.raises(errors.FeedError, match="shares memory"):
+        step(a=u, b=u)
+    with pytest.raises(errors.FeedError, match="expected an array"):
+        step(a=[1.0, 2.0, 3.0], b=u)
+
+
+def test_out_arrays():
+    g = gc.Graph("g")
+    x = g.placeholder("x", 3)
+    g.output("y", x * 2)
+    g.output("z", x + 1)
+    f = g.compile()
+    y = np.empty(3)
+    out = f({"x": np.ones(3)}, out={"y": y})
+    assert out["y"] is y and (y == 2).all() and (out["z"] == 2).all()
+    for bad, text in (({"q": y}, "no output"), ({"y": np.empty(4)}, "expected an array"), ({"y": np.empty(3, "f4")}, "expected")):
+        with pytest.raises(errors.FeedError, match=text):
+            f({"x": np.ones(3)}, out=bad)
+    with pytest.raises(errors.FeedError, match="shares memory"):
+        f({"x": y}, out={"y": y})
+
+
+def test_memory_symbolic_and_numeric_agree():
+    f = gc.compile(network(), ["loss"], updates={"w": "next"})
+    symbolic = f.memory()
+    for n in (1, 10, 1000):
+        numeric = f.memory(n=n)
+        assert int(symbolic.arena.subs({s: n for s in symbolic.arena.free_symbols})) == max(numeric.live)
+        assert max(numeric.live) <= numeric.arena <= 1.1 * max(numeric.live) + 64 * len(numeric.live)
+        assert numeric.at_peak
+    with pytest.raises(errors.FeedError, match="no dimension"):
+        f.memory(m=3)
+
+
+def test_profile_has_a_row_for_every_step_and_leaves_feeds_alone():
+    f = gc.compile(network(), ["loss"], updates={"w": "next"})
+    feeds = {"x": np.ones((3, 5), "f4"), "w": np.ones((5, 4), "f4")}
+    profile = f.profile(feeds, repeat=3)
+    assert len(profile.rows) > 10 and all(r.seconds >= 0 for r in profile.rows)
+    assert (feeds["w"] == 1).all()
+    assert "matmul" in str(profile) and "test_executor.py" in str(profile)
+
+
+def test_greedy_order_is_valid_and_sometimes_cheaper():
+    g = gc.Graph("wide")
+    x = g.placeholder("x", (300, 300))
+    parts = [np.sin(x * float(k)) for k in range(6)]
+    total = parts[0].sum()
+    for p in parts[1:]:
+        total = total + p.sum()
+    g.output("y", total)
+    nodes = [n for n in g.nodes if n.inputs]
+    sizes = {n: plan.nbytes_of(n.type) for n in nodes}
+    created = [n for n in nodes if n.op.name != "sum"]
+    late = sorted(created + [n for n in nodes if n.op.name == "sum"], key=lambda n: (n.op.name in ("sum", "add"), n.serial))
+    order = plan.greedy_order(late, [total], sizes)
+    seen = set()
+    for n in order:
+        assert all(i in seen for i in n.inputs if i in sizes)
+        seen.add(n)
+    assert set(order) == set(nodes)
+    assert plan.peak_of(order, [total], sizes) < plan.peak_of(late, [total], sizes)
