@@ -132,6 +132,7 @@ from gradc.ops.shaping import (
     transpose,
     zeros_like,
 )
+from gradc.ops.special import digamma, erf, erfc, lgamma, ndtr, polygamma
 
 __all__ = [
     "abs",
@@ -159,9 +160,12 @@ __all__ = [
     "cos",
     "cosh",
     "deg2rad",
+    "digamma",
     "divide",
     "elu",
     "equal",
+    "erf",
+    "erfc",
     "exp",
     "exp2",
     "expand_dims",
@@ -196,6 +200,7 @@ __all__ = [
     "left_shift",
     "less",
     "less_equal",
+    "lgamma",
     "log",
     "log1p",
     "log2",
@@ -220,10 +225,12 @@ __all__ = [
     "mish",
     "multiply",
     "nan_to_num",
+    "ndtr",
     "negative",
     "not_equal",
     "one_hot",
     "ones_like",
+    "polygamma",
     "positive",
     "power",
     "rad2deg",

@@ -1,0 +1,193 @@
+"""Special functions through scipy, the optional extra: erf, erfc, ndtr, lgamma, digamma, polygamma.
+
+scipy is imported when a node of such an op is built, never with gradc.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradc.errors import ArgumentError, UnsupportedError
+from gradc.ir import Call, Kernel, Node, Op, apply
+from gradc.ops.declare import elementwise, function
+from gradc.ops.elementwise import clip, floating
+from gradc.ops.recipes import do, recipe
+from gradc.ops.samples import cases, normal, points, reals, sample
+from gradc.types import TensorType
+
+_INF, _NAN = math.inf, math.nan
+_FLAT = 100  # exp(-x * x) is 0 beyond, in every dtype
+
+
+def _scipy(op: str, name: str) -> Any:
+    """`scipy.special.<name>`, for `op`.
+
+    Raises:
+        UnsupportedError: scipy is not installed.
+    """
+    try:
+        special = importlib.import_module("scipy.special")
+    except ImportError:
+        raise UnsupportedError(f"{op} needs scipy, which is not installed: pip install 'gradc[scipy]'") from None
+    return getattr(special, name)
+
+
+def _special(name: str, scipy_name: str, symbolic: str, rule: Callable[..., Node]) -> Op:
+    """An op that is a ufunc of scipy.special, in the dtype of its operand."""
+
+    def infer(x: TensorType) -> TensorType:
+        _scipy(name, scipy_name)
+        return x
+
+    def evaluate(x: Any) -> Any:
+        return np.asarray(_scipy(name, scipy_name)(x)).astype(x.dtype, copy=False)
+
+    def kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+        return Kernel((Call(_scipy(name, scipy_name), name, "{0}, {out}"),), inplace=(0,))
+
+    return elementwise(name, infer=infer, evaluate=evaluate, kernel=kernel, rules=(rule,), symbolic=symbolic, public=False)
+
+
+# --- the error function and the normal distribution ----------------------------------------------------
+
+bell: Op = elementwise(
+    "bell",
+    **recipe(do(np.square, "{0}, {out}"), do(np.negative, "{out}, {out}"), do(np.exp, "{out}, {out}"), inplace=(0,))._asdict(),
+    rules=(lambda g, out, x: (g * out) * (clip(x, -_FLAT, _FLAT) * -2),),
+    symbolic="exp(-a**2)",
+    public=False,
+)
+normal_density: Op = elementwise(
+    "normal_density",
+    **recipe(
+        do(np.square, "{0}, {out}"),
+        do(np.multiply, "{out}, -0.5, {out}"),
+        do(np.exp, "{out}, {out}"),
+        do(np.multiply, f"{{out}}, {1 / math.sqrt(2 * math.pi)!r}, {{out}}"),
+        inplace=(0,),
+    )._asdict(),
+    rules=(lambda g, out, x: -(g * out) * clip(x, -_FLAT, _FLAT),),
+    symbolic="exp(-a**2 / 2) / sqrt(2 * pi)",
+    public=False,
+)
+_TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
+erf_op = _special("erf", "erf", "erf(a)", lambda g, out, x: (g * _TWO_OVER_ROOT_PI) * bell(x))
+erfc_op = _special("erfc", "erfc", "erfc(a)", lambda g, out, x: (g * -_TWO_OVER_ROOT_PI) * bell(x))
+ndtr_op = _special("ndtr", "ndtr", "erfc(-a / sqrt(2)) / 2", lambda g, out, x: g * normal_density(x))
+
+
+@function(
+    samples=reals(-3, 3),
+    edges=points((0.0, 0.0, _TWO_OVER_ROOT_PI), (_INF, 1.0, 0.0), (-_INF, -1.0, 0.0), (1e200, 1.0, 0.0), (_NAN, _NAN, _NAN)),
+    requires="scipy",
+)
+def erf(x: Any) -> Node:
+    """The error function. Needs the extra `scipy`."""
+    return apply(erf_op, (floating(x, "erf"),))
+
+
+@function(
+    samples=reals(-3, 3),
+    edges=points((0.0, 1.0, -_TWO_OVER_ROOT_PI), (_INF, 0.0, 0.0), (-_INF, 2.0, 0.0), (_NAN, _NAN, _NAN)),
+    requires="scipy",
+)
+def erfc(x: Any) -> Node:
+    """1 - erf(x), with every digit in the upper tail. Needs the extra `scipy`."""
+    return apply(erfc_op, (floating(x, "erfc"),))
+
+
+@function(
+    samples=reals(-3, 3),
+    edges=points((0.0, 0.5, 1 / math.sqrt(2 * math.pi)), (_INF, 1.0, 0.0), (-_INF, 0.0, 0.0), (_NAN, _NAN, _NAN)),
+    requires="scipy",
+)
+def ndtr(x: Any) -> Node:
+    """The distribution function of the standard normal distribution. Needs the extra `scipy`."""
+    return apply(ndtr_op, (floating(x, "ndtr"),))
+
+
+# --- the gamma function --------------------------------------------------------------------------------
+
+
+def _infer_polygamma(x: TensorType, *, order: int) -> TensorType:
+    _scipy("polygamma", "polygamma")
+    return x
+
+
+def _polygamma(x: Any, *, order: int) -> Any:
+    x = np.asarray(x)
+    if order == 0:
+        return np.asarray(_scipy("digamma", "psi")(x)).astype(x.dtype, copy=False)
+    value = np.asarray(_scipy("polygamma", "polygamma")(order, np.where(x < -16, 1 - x, x) if order == 1 else x))
+    if order == 1 and (x < -16).any():  # far left scipy's sum is long: reflect, with pi x reduced first
+        reflected = np.square(np.pi / np.sin(np.pi * (x - np.rint(x)))) - value
+        value = np.where(x < -16, reflected, value)
+    return value.astype(x.dtype, copy=False)
+
+
+polygamma_op: Op = elementwise(
+    "polygamma",
+    infer=_infer_polygamma,
+    evaluate=_polygamma,
+    rules=(lambda g, out, x, *, order: g * apply(polygamma_op, (x,), (("order", order + 1),)),),
+    symbolic="polygamma({order}, a)",
+    public=False,
+)
+lgamma_op = _special("lgamma", "gammaln", "loggamma(a)", lambda g, out, x: g * apply(polygamma_op, (x,), (("order", 0),)))
+
+
+@function(
+    samples=cases(
+        lambda: sample(np.abs(normal(7)) + 0.3),
+        lambda: sample(np.abs(normal(2, 3)) + 0.3),
+        lambda: sample(np.array([-0.5, -1.3, -2.7])),
+        lambda: sample(2.5),
+        lambda: sample(normal(0, 3)),
+    ),
+    edges=points((0.0, _INF, None, "a pole"), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
+    requires="scipy",
+)
+def lgamma(x: Any) -> Node:
+    """log |gamma(x)|. Needs the extra `scipy`."""
+    return apply(lgamma_op, (floating(x, "lgamma"),))
+
+
+@function(
+    samples=cases(
+        lambda: sample(np.abs(normal(7)) + 0.3),
+        lambda: sample(np.abs(normal(2, 3)) + 0.3),
+        lambda: sample(np.array([-0.5, -1.3, -2.7])),
+        lambda: sample(2.5),
+        lambda: sample(normal(0, 3)),
+    ),
+    edges=points((0.0, -_INF, _INF, "a pole"), (_INF, _INF, 0.0), (_NAN, _NAN, _NAN)),
+    requires="scipy",
+)
+def digamma(x: Any) -> Node:
+    """The derivative of `lgamma`. Needs the extra `scipy`."""
+    return polygamma(0, x)
+
+
+@function(
+    samples=cases(
+        lambda: sample(1, np.abs(normal(7)) + 0.3, fixed=(0,)),
+        lambda: sample(2, np.abs(normal(2, 3)) + 0.3, fixed=(0,)),
+        lambda: sample(0, 1.5, fixed=(0,)),
+    ),
+    requires="scipy",
+)
+def polygamma(n: Any, x: Any) -> Node:
+    """The n-th derivative of `digamma`, n = 0, 1, ... a Python integer. Needs the extra `scipy`.
+
+    Raises:
+        ArgumentError: n is no non-negative integer.
+    """
+    order = int(n) if np.ndim(n) == 0 and float(n).is_integer() and n >= 0 else -1
+    if order < 0:
+        raise ArgumentError(f"polygamma: the order is a non-negative integer, got {n!r}")
+    return apply(polygamma_op, (floating(x, "polygamma"),), (("order", order),))
