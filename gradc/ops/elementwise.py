@@ -828,6 +828,8 @@ def _infer_where(condition: TensorType, x: TensorType, y: TensorType) -> TensorT
 
 
 def _infer_select(condition: TensorType, x: TensorType) -> TensorType:
+    if condition.dtype.kind != "b":
+        raise DTypeError(f"select: the condition is {condition.dtype}, expected bool")
     return TensorType(broadcast_shapes(condition.shape, x.shape), x.dtype)
 
 
