@@ -22,9 +22,10 @@ mnist: $(READY)  ## train the flagship example, then run the tests; make mnist A
 test: $(READY)  ## run the tests
 	@$(BIN)/python -m pytest -q
 
-check: $(READY)  ## lint and format
+check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 fuzz: $(READY)  ## 20,000 random graphs, planned execution against the reference
 	@GRADC_FUZZ=20000 $(BIN)/python -m pytest -q tests/test_executor.py -k "planned or never"

@@ -22,7 +22,7 @@ def to_networkx(graph: Graph) -> networkx.MultiDiGraph[Any]:
         view.add_nodes_from(graph.nodes)
         view.add_edges_from((i, node, k) for node in graph.nodes for k, i in enumerate(node.inputs))
         graph._view = view
-    return graph._view  # type: ignore[no-any-return]
+    return graph._view
 
 
 def topological_order(graph: Graph) -> list[Node]:

@@ -384,8 +384,20 @@ def _weak_dtype(value: Any, strong: list[Any], where: str) -> Any:
 # --- nodes -------------------------------------------------------------------------------------------
 
 
-def _fn(name: str) -> Callable[..., Any]:
+def _fn(name: str) -> Callable[..., Node]:
     return FUNCTIONS[name].build
+
+
+def _method(name: str) -> Callable[..., Node]:
+    """The method of nodes that is the registered function `name`."""
+
+    def method(self: Node, *args: Any, **kwargs: Any) -> Node:
+        return _fn(name)(self, *args, **kwargs)
+
+    method.__name__ = name
+    method.__qualname__ = f"Node.{name}"
+    method.__doc__ = f"`ndarray.{name}`: see `gradc.{name}`."
+    return method
 
 
 class Node:
@@ -440,7 +452,8 @@ class Node:
     @property
     def name(self) -> str | None:
         """A placeholder's name; None for every other node."""
-        return self.attrs[1][1] if self.op is PLACEHOLDER else None
+        name: str | None = self.attrs[1][1] if self.op is PLACEHOLDER else None
+        return name
 
     def attr(self, name: str) -> Any:
         """The attribute `name`."""
@@ -652,30 +665,44 @@ class Node:
         """`ndarray.astype`."""
         return _fn("astype")(self, dtype)
 
+    all = _method("all")
+    any = _method("any")
+    argmax = _method("argmax")
+    argmin = _method("argmin")
+    argsort = _method("argsort")
+    clip = _method("clip")
+    compress = _method("compress")
+    cumprod = _method("cumprod")
+    cumsum = _method("cumsum")
+    diagonal = _method("diagonal")
+    dot = _method("dot")
+    flatten = _method("flatten")
+    max = _method("max")
+    mean = _method("mean")
+    min = _method("min")
+    prod = _method("prod")
+    ptp = _method("ptp")
+    ravel = _method("ravel")
+    repeat = _method("repeat")
+    round = _method("round")
+    sort = _method("sort")
+    squeeze = _method("squeeze")
+    std = _method("std")
+    sum = _method("sum")
+    swapaxes = _method("swapaxes")
+    take = _method("take")
+    trace = _method("trace")
+    var = _method("var")
 
-for _slot in ("op", "inputs", "attrs", "type", "origin", "serial"):
-    globals()[f"_set_{_slot}"] = getattr(Node, _slot).__set__
 
-if TYPE_CHECKING:
-    _set_op = _set_inputs = _set_attrs = _set_type = _set_origin = _set_serial = setattr
-
-
-def _method(name: str) -> Callable[..., Any]:
-    def method(self: Node, *args: Any, **kwargs: Any) -> Any:
-        return _fn(name)(self, *args, **kwargs)
-
-    method.__name__ = name
-    method.__qualname__ = f"Node.{name}"
-    method.__doc__ = f"`ndarray.{name}`: see `gradc.{name}`."
-    return method
+def _setter(slot: str) -> Callable[[Node, Any], None]:
+    """Writes a slot of a new node past `__setattr__`, which refuses."""
+    setter: Callable[[Node, Any], None] = Node.__dict__[slot].__set__
+    return setter
 
 
-_METHODS = (
-    "all any argmax argmin argsort clip compress cumprod cumsum diagonal dot flatten max mean min prod ptp ravel repeat "
-    "round sort squeeze std sum swapaxes take trace var"
-)
-for _name in _METHODS.split():
-    setattr(Node, _name, _method(_name))
+_set_op, _set_inputs, _set_attrs = _setter("op"), _setter("inputs"), _setter("attrs")
+_set_type, _set_origin, _set_serial = _setter("type"), _setter("origin"), _setter("serial")
 
 
 def describe(node: Node) -> str:
@@ -755,7 +782,7 @@ class Graph:
         self._nodes: tuple[Node, ...] | None = None
         self._checked: set[Node] = set()
         self._derivative: Derivative | None = None
-        self._view: Any = None
+        self._view: networkx.MultiDiGraph[Any] | None = None
 
     # building
 

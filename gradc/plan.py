@@ -153,7 +153,7 @@ class _Layout:
         found = self._models.get(node)
         if found is None:
             node_type = self._types[node]
-            found = self._models[node] = np.empty(node_type.shape, node_type.dtype)  # type: ignore[arg-type]
+            found = self._models[node] = np.empty(node_type.shape, node_type.dtype)
         return found
 
     def is_view(self, node: Node) -> bool:
@@ -507,10 +507,10 @@ class _Arena:
                 self._add(offset + size, gap - size)
             return offset
         offset = self.top
-        gap = self._start_of_last_gap()
-        if gap is not None:
-            offset = gap
-            self._remove(gap, self.top - gap)
+        last = self._start_of_last_gap()
+        if last is not None:
+            offset = last
+            self._remove(last, self.top - last)
         self.top = offset + size
         return offset
 

@@ -256,7 +256,8 @@ class Executable:
         into: list[Array] = []
         for name in self._outputs:
             node_type = plan.types[self.graph.outputs[name]]
-            array = out[name] if name in out else np.empty(node_type.shape, node_type.dtype)  # type: ignore[arg-type]
+            shape: tuple[Any, ...] = node_type.shape
+            array = out[name] if name in out else np.empty(shape, node_type.dtype)
             _check_array(name, array, node_type)
             others = [*into, *(v for v in given.values() if isinstance(v, np.ndarray))]
             if any(np.shares_memory(array, other) for other in others):
@@ -275,7 +276,7 @@ class _Pool:
 
 def _getter(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
     if len(names) > 1:
-        return itemgetter(*names)  # type: ignore[return-value]
+        return itemgetter(*names)
     return lambda feeds: tuple(feeds[name] for name in names)
 
 

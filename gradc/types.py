@@ -148,7 +148,7 @@ def as_dtype(value: object, where: str = "dtype") -> DType:
         DTypeError: NumPy does not know it, or gradc does not support it.
     """
     try:
-        dtype = np.dtype(value)  # type: ignore[call-overload]
+        dtype: DType = np.dtype(value)  # type: ignore[call-overload]
     except TypeError:
         raise DTypeError(f"{where}: NumPy knows no dtype {value!r}; use a name like 'float32' or 'int64'") from None
     if dtype.kind not in _KINDS or dtype.itemsize > _MAX_FLOAT_BYTES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import keyword
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from string import Formatter
 from typing import Any
@@ -126,10 +126,11 @@ def _long_run(plan: Plan, calls: list[Callable[[], Any]], memory: _Memory) -> Ru
     updates = [memory.value(node) for _, node in plan.updates]
 
     def run(*arguments: Any) -> dict[str, Array] | None:
+        targets: tuple[Array, ...] = ()
+        into: tuple[Array, ...] | None = None
         if len(arguments) == len(feeds):
             if updates or not all(_fits(a, t) for a, (_, t) in zip(arguments, feeds, strict=True)):
                 return None
-            targets, into = (), None
         else:
             arguments, targets, into = arguments[: len(feeds)], arguments[len(feeds) : -2], arguments[-2]
         for (buffer, _), feed in zip(feeds, arguments, strict=True):
@@ -193,7 +194,7 @@ class _Memory:
 
     def _in_arena(self, key: Node | int, array_type: TensorType) -> Array:
         if not nbytes_of(array_type):
-            return np.empty(array_type.shape, array_type.dtype)  # type: ignore[arg-type]
+            return np.empty(array_type.shape, array_type.dtype)
         return np.ndarray(array_type.shape, array_type.dtype, self._arena, self._plan.offset[key])  # type: ignore[arg-type]
 
 
@@ -332,7 +333,7 @@ class _Emitter:
             operand = node.inputs[0]
             shape = self.plan.types[operand].shape
             name = self._name(node)
-            like = self._variant(name, node, "r", lambda a: a.reshape(shape), f"{name}.reshape({shape})")  # type: ignore[arg-type]
+            like = self._variant(name, node, "r", lambda a: a.reshape(shape), f"{name}.reshape({shape})")
             self.lines.append(f"copyto({like}, {self._name(operand)})")
             return
         for number in scratch:
@@ -405,7 +406,7 @@ class _Emitter:
     def _write_updates(self) -> None:
         """Updates that were not computed in place; sources that another update overwrites are copied first."""
         targets = {self.plan.graph.placeholders.get(name) for name, _ in self.plan.updates}
-        pending = []
+        pending: list[tuple[str, str]] = []
         for name, node in self.plan.updates:
             if node in self._update_of and self._update_of[node] == self.targets[name]:
                 continue
@@ -434,12 +435,18 @@ def _memory_comments(plan: Plan) -> list[str]:
     numbers = {node: k for k, node in enumerate(plan.graph.nodes, 1)}
     lines = [f"# {plan.graph.name!r}: {len(plan.steps)} steps, an arena of {plan.arena_bytes} bytes"]
     for node, k in numbers.items():
-        home = plan.home.get(node)
-        where = {Home.ARENA: f"arena[{plan.offset.get(node, 0)}]", Home.VIEW: f"view of v{numbers[plan.root[node]]}"}.get(
-            home, home.name.lower() if home else ""
-        )
+        where = _where(plan, node, numbers)
         lines.append(f"# v{k:<4} {call_text(node, numbers):<44} {plan.types[node]!s:<20} {where}")
     return lines
+
+
+def _where(plan: Plan, node: Node, numbers: Mapping[Node, int]) -> str:
+    home = plan.home.get(node)
+    if home is Home.ARENA:
+        return f"arena[{plan.offset.get(node, 0)}]"
+    if home is Home.VIEW:
+        return f"view of v{numbers[plan.root[node]]}"
+    return home.name.lower() if home else ""
 
 
 def _apart(targets: tuple[Array, ...], others: tuple[Array, ...]) -> bool:

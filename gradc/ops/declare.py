@@ -118,9 +118,10 @@ def scale(g: Node, partial: Any) -> Node:
     return -g if partial == -1 else g * partial
 
 
-def call(name: str, *args: Any, **kwargs: Any) -> Any:
-    """The registered function `name`: how rules reach ops that are declared in other files."""
-    return FUNCTIONS[name].build(*args, **kwargs)
+def call(name: str, *args: Any, **kwargs: Any) -> Node:
+    """The registered function `name`, one that returns a node: how rules reach ops that are declared in other files."""
+    node: Node = FUNCTIONS[name].build(*args, **kwargs)
+    return node
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError, ShapeError, TraceError
-from gradc.ir import Node, apply, constant, lift
+from gradc.ir import Node, Op, apply, constant, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.samples import cases, normal, sample
 from gradc.types import Dim, Shape, Size, TensorType, show_shape
@@ -88,7 +88,7 @@ def _infer_getitem(x: TensorType, *, index: tuple[Entry, ...]) -> TensorType:
     return TensorType(tuple(shape), x.dtype)
 
 
-getitem_op = op(
+getitem_op: Op = op(
     "getitem",
     infer=_infer_getitem,
     evaluate=lambda x, *, index: x[as_index(index)],
@@ -193,7 +193,7 @@ def _put(g: Any, labels: Any, *, depth: int) -> Any:
     return out
 
 
-pick_op = op(
+pick_op: Op = op(
     "pick",
     infer=_infer_pick,
     evaluate=_pick,
@@ -201,7 +201,7 @@ pick_op = op(
     jvp=(lambda t, out, x, labels: apply(pick_op, (t, labels)), None),
     linear=True,
 )
-put_op = op(
+put_op: Op = op(
     "put",
     infer=lambda g, labels, *, depth: TensorType((*g.shape, depth), g.dtype),
     evaluate=_put,

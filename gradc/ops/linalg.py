@@ -43,7 +43,7 @@ matmul_op = op(
     infer=_infer_matmul,
     evaluate=np.matmul,
     vjp=(_da, _db),
-    jvp=(lambda t, out, a, b: matmul(t, b), lambda t, out, a, b: matmul(a, t)),
+    jvp=(lambda t, out, a, b: t @ b, lambda t, out, a, b: a @ t),
     kernel=_kernel,
     flops=lambda shapes, shape: 2 * int(np.prod(shape)) * shapes[0][-1],
 )

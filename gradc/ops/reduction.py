@@ -44,7 +44,7 @@ def spread(reduced: Node, like: Node, axes: tuple[int, ...], keepdims: bool) -> 
 sum_op = linear(
     "sum",
     infer=_infer_sum,
-    evaluate=lambda x, *, axes, keepdims: np.add.reduce(x, axes, None, None, keepdims),
+    evaluate=lambda x, *, axes, keepdims: np.add.reduce(x, axis=axes, keepdims=keepdims),
     transpose=lambda g, out, x, *, axes, keepdims: spread(g, x, axes, keepdims),
     kernel=_kernel(np.add),
 )
@@ -104,7 +104,7 @@ def _extremum(name: str, ufunc: np.ufunc) -> Op:
     return op(
         name,
         infer=_infer_extremum,
-        evaluate=lambda x, *, axes, keepdims: ufunc.reduce(x, axes, None, None, keepdims),
+        evaluate=lambda x, *, axes, keepdims: ufunc.reduce(x, axis=axes, keepdims=keepdims),
         vjp=(vjp,),
         jvp=(jvp,),
         kernel=_kernel(ufunc),

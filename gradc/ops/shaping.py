@@ -41,7 +41,7 @@ reshape_op = linear(
     "reshape",
     infer=_infer_reshape,
     evaluate=lambda x, *, shape: np.reshape(x, shape),
-    transpose=lambda g, out, x, *, shape: reshape(g, x.shape),
+    transpose=lambda g, out, x, *, shape: call("reshape", g, x.shape),
     view=True,
     expression=lambda attrs: f"{{0}}.reshape({attrs['shape']})",
 )
@@ -130,7 +130,7 @@ transpose_op = linear(
     "transpose",
     infer=lambda x, *, axes: TensorType(tuple(x.shape[a] for a in axes), x.dtype),
     evaluate=lambda x, *, axes: np.transpose(x, axes),
-    transpose=lambda g, out, x, *, axes: transpose(g, tuple(int(k) for k in np.argsort(axes))),
+    transpose=lambda g, out, x, *, axes: call("transpose", g, tuple(int(k) for k in np.argsort(axes))),
     view=True,
     expression=lambda attrs: "{0}.T" if attrs["axes"] == (1, 0) else f"{{0}}.transpose({attrs['axes']})",
 )

@@ -9,7 +9,7 @@ import numpy as np
 from gradc.interpret import evaluate_node
 from gradc.ir import CONSTANT, Array, Const, Node, Role
 from gradc.passes.rewrite import Rewriting, rewriting_pass
-from gradc.types import has_dim, is_static
+from gradc.types import has_dim, is_static, resolve_shape
 
 LIMIT_BYTES = 1 << 20
 
@@ -37,7 +37,7 @@ def folding() -> Rewriting:
         if node.op.view:
             known[node] = evaluate_node(node, operands, {})
             return node
-        size = node.dtype.itemsize * math.prod(int(s) for s in node.shape)  # type: ignore[arg-type]
+        size = node.dtype.itemsize * math.prod(resolve_shape(node.shape, {}))
         if size > room:
             return node
         room -= size
