@@ -712,6 +712,16 @@ def describe(node: Node) -> str:
     return f"{label} {node.type}{where}"
 
 
+def call_text(node: Node, numbers: Mapping[Node, int]) -> str:
+    """`multiply(v1, v2)`, `sum(v3, axes=(0,))`, or a placeholder's or constant's name or value."""
+    if node.op is PLACEHOLDER:
+        return f"placeholder {node.name}"
+    if node.op is CONSTANT:
+        return f"constant {node.attr('value')!r}"
+    arguments = [f"v{numbers[i]}" for i in node.inputs] + [f"{k}={v}" for k, v in node.attrs]
+    return f"{node.op.name}({', '.join(arguments)})"
+
+
 def walk(roots: Iterable[Node]) -> list[Node]:
     """Every node that `roots` need, `roots` too, in topological order: the order in which they were made."""
     seen = set(roots)

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from gradc.ir import Array, Kernel, Node, paused_collector
+from gradc.ir import Array, Kernel, Node, call_text, paused_collector
 from gradc.plan import ALIGNMENT, COPY, Home, Plan, Step, nbytes_of
-from gradc.show.text import call_text
 from gradc.types import TensorType
 
 _BITS = {1: np.dtype("int8"), 2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from gradc.ir import CONSTANT, PLACEHOLDER, Graph, Node, Role
+from gradc.ir import Graph, Node, Role, call_text
 
 
 def to_text(graph: Graph) -> str:
@@ -27,13 +27,3 @@ def _line(node: Node, numbers: dict[Node, int]) -> str:
     if node.origin.file:
         parts.append(f" {os.path.basename(node.origin.file)}:{node.origin.line}")
     return " ".join(parts).rstrip()
-
-
-def call_text(node: Node, numbers: dict[Node, int]) -> str:
-    """`multiply(v1, v2)`, `sum(v3, axes=(0,))`, or a placeholder's or constant's name or value."""
-    if node.op is PLACEHOLDER:
-        return f"placeholder {node.name}"
-    if node.op is CONSTANT:
-        return f"constant {node.attr('value')!r}"
-    arguments = [f"v{numbers[i]}" for i in node.inputs] + [f"{k}={v}" for k, v in node.attrs]
-    return f"{node.op.name}({', '.join(arguments)})"
