@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import FeedError, GraphError
-from gradc.ir import PLACEHOLDER, Array, Graph, Node, describe, walk
-from gradc.types import bind_shape, resolve, show_shape
+from gradc.ir import PLACEHOLDER, Array, Graph, Node, concrete_type, describe, walk
+from gradc.types import TensorType, bind_shape, resolve, show_shape
 
 
 def check_feeds(placeholders: Mapping[str, Node], feeds: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, int]]:
@@ -116,7 +116,10 @@ def _evaluate_into(values: dict[Node, Array], nodes: list[Node], dims: dict[str,
 
 def evaluate_node(node: Node, operands: list[Array], dims: dict[str, int]) -> Array:
     """The value of one node, in C order unless it is a view."""
-    attrs = {k: resolve(v, dims) for k, v in node.attrs} if dims else dict(node.attrs)
+    attrs = dict(node.attrs)
+    if dims:
+        attrs = {k: resolve(v, dims) for k, v in node.attrs}
+        concrete_type(node, tuple([TensorType(a.shape, a.dtype) for a in operands]), tuple(attrs.items()), dims)
     value = np.asarray(node.op.evaluate(*operands, **attrs))
     if value.dtype != node.dtype:
         raise GraphError(f"{describe(node)} evaluated to {value.dtype}{show_shape(value.shape)}: its declaration is wrong")

@@ -27,6 +27,7 @@ import numpy as np
 from gradc.errors import (
     ArgumentError,
     DTypeError,
+    FeedError,
     GradcError,
     GraphError,
     NamingError,
@@ -271,6 +272,19 @@ def apply(op: Op, inputs: tuple[Node, ...], attrs: Attrs = ()) -> Node:
     except GradcError as error:
         raise _located(error, op, inputs) from None
     return Node(op, inputs, attrs, node_type, _context.origin or user_origin())
+
+
+def concrete_type(node: Node, operands: tuple[TensorType, ...], attrs: Attrs, dims: Mapping[str, int]) -> TensorType:
+    """The type of `node` where its sizes are numbers: what its type rule could not decide by symbols is decided now.
+
+    Raises:
+        FeedError: `node` has no value for these sizes (an index beyond the end, the maximum of nothing).
+    """
+    try:
+        return infer_type(node.op, operands, attrs)
+    except GradcError as error:
+        sizes = ", ".join(f"{name} = {size}" for name, size in dims.items())
+        raise FeedError(f"{describe(node)} has no value where {sizes}: {error}") from None
 
 
 def _located(error: GradcError, op: Op, inputs: tuple[Node, ...]) -> GradcError:

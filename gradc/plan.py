@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Kernel, Node
-from gradc.types import TensorType, resolve, resolve_shape
+from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Kernel, Node, concrete_type
+from gradc.types import TensorType, resolve
 
 ALIGNMENT = 64
 _SMALL_BYTES = 1 << 18
@@ -118,14 +118,11 @@ def _concrete(graph: Graph, dims: Mapping[str, int]) -> tuple[dict[Node, TensorT
                 attrs[node] = dict(node.attrs)
         return {node: node.type for node in graph.nodes}, attrs
     types: dict[Node, TensorType] = {}
-    shapes: dict[Any, tuple[int, ...]] = {}
     for node in graph.nodes:
-        shape = shapes.get(node.shape)
-        if shape is None:
-            shape = shapes[node.shape] = resolve_shape(node.shape, dims)
-        types[node] = TensorType(shape, node.dtype)
-        if node.attrs:
-            attrs[node] = {k: resolve(v, dims) for k, v in node.attrs}
+        resolved = tuple([(k, resolve(v, dims)) for k, v in node.attrs])
+        types[node] = concrete_type(node, tuple([types[i] for i in node.inputs]), resolved, dims)
+        if resolved:
+            attrs[node] = dict(resolved)
     return types, attrs
 
 

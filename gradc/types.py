@@ -6,7 +6,7 @@ A bare name never imports sympy; arithmetic on one does, through `dim`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -174,6 +174,55 @@ class TensorType(NamedTuple):
     def is_float(self) -> bool:
         """True where derivatives exist."""
         return self.dtype.kind == "f"
+
+
+def slice_size(size: Size, start: Size | None, stop: Size | None, step: int) -> Size:
+    """How many entries `start:stop:step` takes of an axis of `size` entries, clamped as Python clamps.
+
+    Negative integers count from the end; symbolic bounds are non-negative. The result is an exact expression for every
+    value of the dimensions: `1:` takes Max(0, n - 1) of n.
+    """
+    if isinstance(size, int) and not isinstance(start, Dim) and not isinstance(stop, Dim):
+        return len(range(*slice(start, stop, step).indices(size)))
+    from sympy import Max, Min, floor
+
+    whole = _expr(size)
+    near, far = (start, stop) if step > 0 else (stop, start)
+    bottom, top = (_expr(0), whole) if step > 0 else (_expr(-1), _difference(whole, _expr(1)))
+
+    def counted(bound: Size) -> tuple[bool, sympy.Expr]:
+        """Whether `bound` counts from the start, and where it lies."""
+        from_start = isinstance(bound, Dim) or bound >= 0
+        return from_start, _expr(bound) if from_start else _difference(whole, -_expr(bound))
+
+    low, high = bottom, top
+    if near is not None:
+        from_start, low = counted(near)
+        low = low if from_start else Max(bottom, low)
+    if far is not None:
+        from_start, high = counted(far)
+        high = Min(high, top) if from_start else high
+    stride = abs(step)
+    return dim(Max(0, _each(_difference(high, low), lambda e: floor((e + stride - 1) / stride))))
+
+
+def _difference(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
+    """a - b, the maxima and minima outermost, so that equal lengths look equal."""
+    from sympy import Max, Min
+
+    if isinstance(b, (Max, Min)):
+        swapped = Min if isinstance(b, Max) else Max
+        return swapped(*[_difference(a, e) for e in b.args])
+    return _each(a, lambda e: (e - b).expand())
+
+
+def _each(expr: sympy.Expr, increasing: Callable[[sympy.Expr], sympy.Expr]) -> sympy.Expr:
+    """An increasing function of `expr`, inside its maxima and minima."""
+    from sympy import Max, Min
+
+    if isinstance(expr, (Max, Min)):
+        return expr.func(*[_each(e, increasing) for e in expr.args])
+    return increasing(expr)
 
 
 def is_static(shape: Shape) -> bool:

@@ -10,7 +10,7 @@ from gradc.errors import ArgumentError, DTypeError, ShapeError, TraceError
 from gradc.ir import Node, Op, apply, constant, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.samples import cases, normal, sample
-from gradc.types import Dim, Shape, Size, TensorType, show_shape
+from gradc.types import Dim, Shape, Size, TensorType, show_shape, slice_size
 
 Entry = Any
 
@@ -53,15 +53,35 @@ def _normalize(index: Any, shape: Shape) -> tuple[Entry, ...]:
 def _normal_entry(entry: Any, size: Size) -> Entry:
     if not isinstance(entry, slice):
         return _normal_integer(int(entry.__index__()), size)
+    start, stop, step = _bound(entry.start), _bound(entry.stop), _bound(entry.step)
+    step = 1 if step is None else step
+    if not isinstance(step, int) or step == 0:
+        raise ArgumentError(f"indexing: the step of a slice is an integer and not 0, got {entry.step!r}")
+    if isinstance(start, Dim) or isinstance(stop, Dim):
+        return _symbolic_slice(entry, 0 if start is None else start, size if stop is None else stop, step, size)
     if isinstance(size, int):
-        start, stop, step = entry.indices(size)
+        start, stop, step = slice(start, stop, step).indices(size)
         return (start, stop if stop >= 0 else None, step)
-    if (entry.start, entry.stop, entry.step) in ((None, None, None), (0, None, None), (None, None, 1), (0, None, 1)):
-        return (0, size, 1)
-    if isinstance(entry.start, (int, Dim)) and isinstance(entry.stop, (int, Dim)) and entry.step is None:
-        if isinstance(entry.start, Dim) or isinstance(entry.stop, Dim):
-            return (entry.start, entry.stop, 1)
-    raise ShapeError(f"indexing: a slice of the symbolic dimension {size} takes all of it; give the dimension a number")
+    return (0, size, 1) if (start or 0, stop, step) == (0, None, 1) else (start, stop, step)
+
+
+def _bound(value: Any) -> Size | None:
+    if value is None or isinstance(value, Dim):
+        return value
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ArgumentError(f"indexing: the bounds of a slice are integers, dimensions and None, got {value!r}")
+    return int(value.__index__())
+
+
+def _symbolic_slice(entry: slice, start: Size, stop: Size, step: int, size: Size) -> Entry:
+    """`start:stop` where a bound is a dimension: it must lie within the axis for every value of the dimensions."""
+    if step == 1 and slice_size(size, start, stop, 1) == stop - start:
+        return (start, stop, 1)
+    asked = index_text(((entry.start, entry.stop, *([] if step == 1 else [step])),))
+    raise ShapeError(
+        f"indexing: {asked} cannot be shown to lie within an axis of length {size}; "
+        "count from an end with an integer (x[1:], x[:-1], x[::2])"
+    )
 
 
 def _normal_integer(i: int, size: Size) -> int:
@@ -79,12 +99,11 @@ def _infer_getitem(x: TensorType, *, index: tuple[Entry, ...]) -> TensorType:
             continue
         size = next(sizes)
         if isinstance(entry, int):
+            _normal_integer(entry, size)
             continue
         start, stop, step = entry
-        if isinstance(size, int) and isinstance(start, int) and (stop is None or isinstance(stop, int)):
-            shape.append(len(range(*slice(start, stop, step).indices(size))))
-        else:
-            shape.append(stop - start)
+        within = isinstance(start, Dim) or isinstance(stop, Dim)
+        shape.append(stop - start if within else slice_size(size, start, stop, step))
     return TensorType(tuple(shape), x.dtype)
 
 

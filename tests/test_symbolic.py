@@ -1,0 +1,97 @@
+"""Symbolic dimensions: what is typed once holds for every size."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import gradc as gc
+from gradc import errors
+from gradc.types import Dim, resolve_size, slice_size
+
+BOUNDS = [None, 0, 1, 2, 5, -1, -2, -5]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, -1, -2, -3])
+def test_the_length_of_a_slice_is_pythons_for_every_size(step):
+    for start, stop in itertools.product(BOUNDS, BOUNDS):
+        length = slice_size(Dim("n"), start, stop, step)
+        for n in range(8):
+            assert resolve_size(length, {"n": n}) == len(range(n)[start:stop:step]), f"{start}:{stop}:{step} of {n}: {length}"
+
+
+INDICES = {
+    "x[0]": lambda x: x[0],
+    "x[-1]": lambda x: x[-1],
+    "x[:, 1]": lambda x: x[:, 1],
+    "x[1:]": lambda x: x[1:],
+    "x[:-1, 1:]": lambda x: x[:-1, 1:],
+    "x[::2]": lambda x: x[::2],
+    "x[::-1]": lambda x: x[::-1],
+    "x[-2:]": lambda x: x[-2:],
+    "x[:2]": lambda x: x[:2],
+    "x[None]": lambda x: x[None],
+    "x[...]": lambda x: x[...],
+    "x[..., 0]": lambda x: x[..., 0],
+    "x[1:][1:] + x[2:]": lambda x: x[1:][1:] + x[2:],
+    "x[1:] - x[:-1]": lambda x: x[1:] - x[:-1],
+    "x[:n]": lambda x: x[: x.shape[0]],
+}
+
+
+def transposed(index, value, seed):
+    """<seed, index(e)> for each unit e: the adjoint of a linear function."""
+    basis = np.eye(value.size).reshape(value.size, *value.shape)
+    return np.array([np.vdot(seed, index(e)) for e in basis]).reshape(value.shape)
+
+
+@pytest.mark.parametrize("text", INDICES)
+def test_basic_indexing_of_a_symbolic_dimension(text):
+    index = INDICES[text]
+    g = gc.Graph("g")
+    x = g.placeholder("x", ("n", 3))
+    y = g.output("y", index(x))
+    dg = gc.differentiate(g, x, seed=True)
+    compiled = dg.compile()
+    for n in (1, 2, 3, 6):
+        value = np.arange(3.0 * n).reshape(n, 3)
+        wanted = index(value)
+        seed = np.arange(1.0, 1 + wanted.size).reshape(wanted.shape)
+        out = compiled(x=value, bar_y=seed)
+        np.testing.assert_array_equal(out["y"], wanted)
+        np.testing.assert_array_equal(out["d_y/d_x"], transposed(index, value, seed))
+        np.testing.assert_array_equal(gc.evaluate(dg, x=value, bar_y=seed)[y], wanted)
+
+
+@pytest.mark.parametrize("index", [0, -1, 4, (slice(None), 0)])
+def test_an_index_beyond_the_end_is_found_when_the_size_is_known(index):
+    g = gc.Graph("g")
+    g.output("y", np.sin(g.placeholder("x", ("n", "n"))[index]))
+    for run in (g.compile(), lambda x: gc.evaluate(g, x=x)):
+        with pytest.raises(errors.FeedError, match=r"getitem .*test_symbolic.py.* where n = 0: .*out of bounds"):
+            run(x=np.ones((0, 0)))
+
+
+def test_an_extremum_of_nothing_is_found_when_the_size_is_known():
+    g = gc.Graph("g")
+    g.output("y", g.placeholder("x", ("n",)).max())
+    for run in (g.compile(), lambda x: gc.evaluate(g, x=x)):
+        with pytest.raises(errors.FeedError, match=r"where n = 0: .*no extremum"):
+            run(x=np.ones(0))
+
+
+REFUSED = {
+    "step": (lambda x: x[::0], errors.ArgumentError, "not 0"),
+    "float": (lambda x: x[1.5:], errors.ArgumentError, "1.5"),
+    "bound": (lambda x: x[: x.shape[0] - 1], errors.ShapeError, r":n - 1 cannot be shown .* x\[:-1\]"),
+    "node": (lambda x: x[x[0, 0] :], errors.TraceError, "Python integer"),
+    "too many": (lambda x: x[0, 0, 0], errors.ShapeError, "3 indices"),
+    "unequal": (lambda x: x[1:] + x, errors.ShapeError, r"Max\(0, n - 1\) against n"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_typed_is_refused(name):
+    ask, kind, text = REFUSED[name]
+    with pytest.raises(kind, match=text):
+        ask(gc.Graph("g").placeholder("x", ("n", 3)))
