@@ -1,7 +1,7 @@
 """gradc: a symbolic graph compiler that emits gradient graphs ahead of time."""
 
 from gradc import numpy_api as _numpy_api  # noqa: F401  (fills NumPy's protocols)
-from gradc import passes
+from gradc import passes, testing
 from gradc.differentiate import differentiate
 from gradc.errors import GradcError
 from gradc.interpret import Trace, evaluate
@@ -25,6 +25,7 @@ __all__ = [
     "differentiate",
     "evaluate",
     "passes",
+    "testing",
     "verify",
     *_ops,
 ]

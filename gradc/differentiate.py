@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain, count
 from typing import Any
 
 from gradc.errors import ArgumentError, DTypeError, GraphError, NamingError, NoGradientError
@@ -50,7 +51,8 @@ def differentiate(
         seed: reverse mode: True adds a placeholder `bar_<of>` of the output's type as its adjoint. Without it the
             derivative is that of the sum of the output's entries.
         mode: "reverse" adds outputs `d_<of>/d_<wrt>`; "forward" adds placeholders `dot_<wrt>` and an output
-            `dot_<of>`.
+            `dot_<of>`. Where a placeholder of that name is there already (forward over forward), the new one is
+            `dot_<wrt>_2`, and so on.
         on_disconnected: "raise", or "zeros" for a `wrt` that `of` does not depend on.
 
     Returns:
@@ -194,7 +196,11 @@ def _check_rules(path: Path, mode: str) -> None:
 def _reverse(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], path: Path, seeded: bool) -> Graph:
     extended = graph.copy()
     set_origin(_origin(Role.ADJOINT, of, None, "seed"))
-    seed = extended.placeholder(f"bar_{_identifier(of_name)}", of.shape, of.dtype) if seeded else call("ones_like", of)
+    seed = (
+        extended.placeholder(_new_name(extended, f"bar_{_identifier(of_name)}"), of.shape, of.dtype)
+        if seeded
+        else call("ones_like", of)
+    )
     adjoints = {of: seed} if of in path else {}
     partials: dict[Node, list[tuple[Edge, Node]]] = {}
     uses = Counter([i for flows in path.values() for _, i in flows])
@@ -290,6 +296,13 @@ def _identifier(name: str) -> str:
     return "".join(c if f"a{c}".isidentifier() else "_" for c in name)
 
 
+def _new_name(graph: Graph, wanted: str) -> str:
+    """`wanted`, or with the first number from 2 on that makes it no placeholder of `graph` yet."""
+    taken = graph.placeholders
+    names = chain([wanted], (f"{wanted}_{k}" for k in count(2)))
+    return next(name for name in names if name not in taken)
+
+
 # --- forward -----------------------------------------------------------------------------------------
 
 
@@ -298,7 +311,7 @@ def _forward(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], p
     tangents: dict[Node, Node] = {}
     for name, node in variables.items():
         set_origin(_origin(Role.TANGENT, node, None, "seed"))
-        tangents[node] = extended.placeholder(f"dot_{_identifier(name)}", node.shape, node.dtype)
+        tangents[node] = extended.placeholder(_new_name(extended, f"dot_{_identifier(name)}"), node.shape, node.dtype)
     for node, flows in path.items():
         if node not in tangents:
             parts = [_tangent_part(node, k, tangents[i]) for k, i in flows]

@@ -1,172 +1,533 @@
-"""Proving gradients against numeric differentiation."""
+"""Proving gradients against numeric differentiation.
+
+For an output y, a fixed v of its shape and directions u, reverse mode gives J^T v and forward mode J u; central
+differences give J u as well, without any rule. Where they agree, <w, J^T v> and <v, J w> for a fixed w are scalar
+functions of the same variables, and their derivatives are the next order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradc.differentiate import differentiate
-from gradc.errors import GradcError
-from gradc.interpret import Trace, evaluate
-from gradc.ir import PLACEHOLDER, Array, Graph, Node, describe
-from gradc.passes.rewrite import rebuilt
-from gradc.types import TensorType
+from gradc.errors import ArgumentError, DTypeError, FeedError, GradcError, GraphError, NamingError, NoGradientError
+from gradc.interpret import Trace, check_feeds, evaluate
+from gradc.ir import CONSTANT, Array, Graph, Node, constant, describe, infer_type, origin_of_new_nodes, walk
+from gradc.ops.declare import call
+from gradc.ops.elementwise import stop_gradient
+from gradc.passes.rewrite import rewrite
+from gradc.types import resolve
 
-_STEP = 1e-5
+ENTRIES = 64
+"""A variable of at most so many entries is checked entry by entry, a larger one along random directions."""
+
+_JACOBIAN = 1 << 22
+_DIRECTIONS = 3
+_STEP = 3e-4
+_FLOAT64 = np.dtype("float64")
+_EPSILON = float(np.finfo(_FLOAT64).eps)
 
 
 class GradientError(GradcError, AssertionError):
     """A derivative disagrees with numeric differentiation."""
 
 
+class Tolerance(NamedTuple):
+    """Two numbers agree when they differ by at most `absolute` + `relative` times the larger one."""
+
+    relative: float
+    absolute: float
+
+    def accepts(self, a: Any, b: Any, noise: Any = 0.0) -> Any:
+        """Entry by entry, whether `a` and `b` agree up to `noise`."""
+        bound = self.absolute + self.relative * np.maximum(np.abs(a), np.abs(b)) + noise
+        with np.errstate(invalid="ignore"):
+            return np.abs(a - b) <= bound
+
+
 def check_gradients(
     graph: Graph,
     feeds: Mapping[str, Any],
-    wrt: Sequence[Any] | None = None,
+    wrt: Any = None,
     order: int = 2,
     rtol: float | None = None,
     atol: float | None = None,
 ) -> None:
-    """Compare every entry of every gradient with central differences, in float64, up to `order`.
+    """Compare both modes with central differences, and with each other, for every output of `graph`.
+
+    Everything is computed in float64: narrower floating point types of the graph are widened first. The differences are
+    Richardson-extrapolated, taken for each entry of variables of at most 64 entries, and along random directions of
+    larger ones. What passes through `stop_gradient` is held fixed. A mode for which an op on the path has no rule is
+    left out.
 
     Args:
-        graph: float32 and float16 placeholders are checked at float64.
-        feeds: the point; away from kinks, where differences are no derivative.
-        wrt: variables; all floating point placeholders when left out.
-        order: 1, or 2 to check the derivative of each gradient along a fixed direction too.
-        rtol: relative tolerance, 1e-5 when left out.
-        atol: absolute tolerance, 1e-7 when left out.
+        graph: any graph; symbolic dimensions take the sizes of the feeds.
+        feeds: the point, a value per placeholder; away from kinks, where differences are no derivative.
+        wrt: the variables, floating point placeholders by name or node; all of them when left out.
+        order: up to which order; at 2, the derivatives of the gradient along random directions too, in all four
+            combinations of the modes.
+        rtol: relative tolerance, 1e-6 when left out.
+        atol: absolute tolerance, 1e-8 when left out.
 
     Raises:
-        GradientError: naming the output, the variable, the entry, both values, and the op whose rule is wrong.
-        GradcError: the graph or the feeds are malformed.
+        GradientError: naming the output, the variable, the entry or direction, both values, and the op whose rule,
+            checked by itself at the values it had, is wrong.
+        GradcError: the graph, the feeds or an option is malformed, or neither mode has all the rules.
     """
-    wide = at_float64(graph)
-    point = {name: _widened(wide.placeholders[name], value) for name, value in feeds.items()}
-    names = _variables(wide, wrt)
-    tolerance = (1e-5 if rtol is None else rtol, 1e-7 if atol is None else atol)
+    if not isinstance(graph, Graph):
+        raise ArgumentError(f"check_gradients: expected a graph, got {type(graph).__name__}")
+    if not isinstance(order, int) or isinstance(order, bool) or order < 1:
+        raise ArgumentError(f"check_gradients: order is an integer from 1 on, got {order!r}")
+    tolerance = Tolerance(_tolerance("rtol", rtol, 1e-6), _tolerance("atol", atol, 1e-8))
+    names = _variables(graph, wrt)
+    wide, point = _at_point(graph, feeds)
+    _check_finite(names, point, wide)
     for output, node in wide.outputs.items():
         if node.type.is_float:
-            _check_output(wide, output, point, names, order, tolerance)
+            fault = _find_fault(wide, output, point, names, order, tolerance)
+            if fault is not None:
+                raise GradientError(fault.text + _culprit(fault, wide, output, point, names, tolerance))
 
 
-def at_float64(graph: Graph) -> Graph:
-    """The same graph with every narrower floating point type, casts included, widened to float64."""
+# --- what was asked ----------------------------------------------------------------------------------
+
+
+def _tolerance(name: str, given: float | None, default: float) -> float:
+    if given is None:
+        return default
+    if not isinstance(given, (int, float)) or not 0 <= given < np.inf:
+        raise ArgumentError(f"check_gradients: {name} is a finite number from 0 on, got {given!r}")
+    return float(given)
+
+
+def _variables(graph: Graph, wrt: Any) -> list[str]:
+    placeholders = graph.placeholders
+    if not any(node.type.is_float for node in graph.outputs.values()):
+        raise GraphError(f"check_gradients: graph {graph.name!r} has no floating point output")
+    if wrt is None:
+        asked: Sequence[Any] = [name for name, node in placeholders.items() if node.type.is_float]
+        if not asked:
+            raise GraphError(f"check_gradients: graph {graph.name!r} has no floating point placeholder")
+    else:
+        asked = wrt if isinstance(wrt, (list, tuple)) else [wrt]
+    if not asked:
+        raise ArgumentError("check_gradients: wrt is empty; name at least one placeholder, or leave it out for all")
+    names: list[str] = []
+    for item in asked:
+        name = item.name if isinstance(item, Node) else item
+        if not isinstance(name, str) or name not in placeholders or (isinstance(item, Node) and placeholders[name] is not item):
+            shown = describe(item) if isinstance(item, Node) else repr(item)
+            raise NamingError(
+                f"check_gradients: wrt {shown} is no placeholder of graph {graph.name!r}, and differences can move nothing "
+                f"else; its placeholders are {', '.join(placeholders) or 'none'}"
+            )
+        if not placeholders[name].type.is_float:
+            raise DTypeError(f"check_gradients: wrt {name!r} is {placeholders[name].type}; only floating point has derivatives")
+        if name in names:
+            raise NamingError(f"check_gradients: wrt names {name!r} twice")
+        names.append(name)
+    return names
+
+
+def _at_point(graph: Graph, feeds: Mapping[str, Any]) -> tuple[Graph, dict[str, Array]]:
+    """The graph at float64 with the sizes that the feeds have, and the feeds at float64."""
+    if not isinstance(feeds, Mapping):
+        raise ArgumentError(f"check_gradients: feeds is a mapping from names to values, got {type(feeds).__name__}")
+    floats = {name for name, node in graph.placeholders.items() if node.type.is_float}
+    point, dims = check_feeds(
+        at_float64(graph, {}).placeholders, {name: _widened(v) if name in floats else v for name, v in feeds.items()}
+    )
+    return at_float64(graph, dims), point
+
+
+def _widened(value: Any) -> Any:
+    return value.astype(_FLOAT64) if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f" else value
+
+
+def _check_finite(names: Sequence[str], point: Mapping[str, Array], graph: Graph) -> None:
+    for name in names:
+        if not np.isfinite(point[name]).all():
+            raise FeedError(f"check_gradients: feed {name!r} holds NaN or infinity; differences need finite values")
+    trace = evaluate(graph, point)
+    for output, node in graph.outputs.items():
+        if node.type.is_float and not np.isfinite(trace[node]).all():
+            raise FeedError(f"check_gradients: output {output!r} holds NaN or infinity at these feeds; it has no differences")
+
+
+def at_float64(graph: Graph, dims: Mapping[str, int]) -> Graph:
+    """The same graph with every floating point type, casts included, widened to float64, and its dimensions `dims`."""
     new: dict[Node, Node] = {}
     for node in graph.nodes:
-        attrs = tuple((k, np.dtype("float64") if k == "dtype" and node.type.is_float else v) for k, v in node.attrs)
+        if node.op is CONSTANT and node.type.is_float:
+            with origin_of_new_nodes(node.origin):
+                new[node] = constant(node.attr("value").array, _FLOAT64)
+            continue
         inputs = tuple(new[i] for i in node.inputs)
-        wide = np.dtype("float64") if node.type.is_float else node.dtype
-        node_type = TensorType(node.shape, wide)
-        if node_type == node.type and attrs == node.attrs:
-            new[node] = rebuilt(node, inputs)
-        elif node.op.name == "constant":
-            from gradc.ir import constant
-
-            new[node] = constant(node.attr("value").array, wide)
-        else:
-            new[node] = Node(node.op, inputs, attrs, node_type, node.origin)
-    placeholders = {name: new[n] for name, n in graph.placeholders.items()}
-    return Graph.of(graph.name, placeholders, {name: new[n] for name, n in graph.outputs.items()})
+        attrs = tuple((key, _at_float64(resolve(value, dims) if dims else value)) for key, value in node.attrs)
+        new[node] = Node(node.op, inputs, attrs, infer_type(node.op, tuple(i.type for i in inputs), attrs), node.origin)
+    placeholders = {name: new[node] for name, node in graph.placeholders.items()}
+    return Graph.of(graph.name, placeholders, {name: new[node] for name, node in graph.outputs.items()})
 
 
-def _widened(node: Node, value: Any) -> Array:
-    return np.array(value, node.dtype)
+def _at_float64(value: Any) -> Any:
+    return _FLOAT64 if isinstance(value, np.dtype) and value.kind == "f" else value
 
 
-def _variables(graph: Graph, wrt: Sequence[Any] | None) -> list[str]:
-    if wrt is None:
-        return [name for name, node in graph.placeholders.items() if node.type.is_float]
-    return [w if isinstance(w, str) else w.name for w in wrt]
+# --- differences -------------------------------------------------------------------------------------
 
 
-def _check_output(
-    graph: Graph, output: str, point: Mapping[str, Array], names: list[str], order: int, tolerance: tuple[float, float]
-) -> None:
-    extended = differentiate(graph, names, of=output, on_disconnected="zeros")
-    trace = evaluate(extended, point)
-    for name in names:
-        exact = trace[extended.grad[name]]
-        numeric = numeric_gradient(graph, output, point, name)
-        _compare(exact, numeric, output, name, tolerance, extended, point)
-    if order > 1:
-        for name in names:
-            _check_second(graph, extended, output, name, point, names, tolerance)
+class _Move(NamedTuple):
+    """A direction to move one variable in: a unit one where `entry` is an index, a random one where it is None."""
+
+    name: str
+    entry: tuple[int, ...] | None
+    direction: Array
 
 
-def _check_second(
-    graph: Graph,
-    extended: Graph,
-    output: str,
-    name: str,
-    point: Mapping[str, Array],
-    names: list[str],
-    tolerance: tuple[float, float],
-) -> None:
-    """The derivative of <direction, gradient>, against differences of the gradient itself."""
-    gradient = extended.grad[name]
-    direction = np.random.default_rng(0).standard_normal(point[name].shape)
-    projected = Graph.of(graph.name, graph.placeholders, {})
-    along = projected.output(f"d_{output}/d_{name}", (gradient * direction).sum())
-    if along.type.is_float:
-        _check_output(projected, f"d_{output}/d_{name}", point, names, 1, (tolerance[0] * 10, tolerance[1] * 10))
-
-
-def numeric_gradient(graph: Graph, output: str, point: Mapping[str, Array], name: str) -> Array:
-    """Central differences of the sum of `output`, entry by entry of `name`."""
-    base = point[name]
-    result = np.zeros_like(base)
-    for index in np.ndindex(base.shape):
-        step = _STEP * max(1.0, abs(float(base[index])))
-        values = []
-        for sign in (1, -1):
-            moved = base.copy()
-            moved[index] += sign * step
-            values.append(float(evaluate(graph, {**point, name: moved})[graph.outputs[output]].sum()))
-        result[index] = (values[0] - values[1]) / (2 * step)
-    return result
-
-
-def _compare(
-    exact: Array,
-    numeric: Array,
-    output: str,
-    name: str,
-    tolerance: tuple[float, float],
-    extended: Graph,
-    point: Mapping[str, Array],
-) -> None:
-    rtol, atol = tolerance
-    close = np.isclose(exact, numeric, rtol, atol)
-    if close.all():
+def _moves(name: str, value: Array, result_size: int) -> Iterator[_Move]:
+    """Every entry of a small variable; random directions of a large one, or where the Jacobian would be large."""
+    if value.size > ENTRIES or value.size * result_size > _JACOBIAN:
+        rng = np.random.default_rng(0)
+        for _ in range(_DIRECTIONS):
+            yield _Move(name, None, _normal(rng, value.shape))
         return
-    index = tuple(int(i) for i in np.argwhere(~close)[0]) if close.ndim else ()
-    raise GradientError(
-        f"d {output} / d {name}{list(index) if index else ''}: gradc gives {exact[index]:.12g}, "
-        f"differences give {numeric[index]:.12g}{_culprit(extended, evaluate(extended, point))}"
-    )
+    for entry in np.ndindex(value.shape):
+        direction = np.zeros(value.shape)
+        direction[entry] = 1.0
+        yield _Move(name, entry, direction)
 
 
-def _culprit(extended: Graph, trace: Trace) -> str:
-    """The first op whose vjp, checked by itself at the values it had, disagrees with differences."""
-    for node in extended.derivative.adjoints:
-        if node.op is not PLACEHOLDER and node.inputs and not _rule_holds(node, trace):
-            return f"\n  the rule of op {node.op.name!r} is wrong at {describe(node)}"
-    return ""
+class _Differences:
+    """The derivative of one output along moves: first cheaply, then, where that did not agree, as well as can be."""
+
+    def __init__(
+        self, graph: Graph, output: str, point: Mapping[str, Array], names: Sequence[str], frozen: frozenset[Node]
+    ) -> None:
+        trace = evaluate(graph, point)
+        value = trace[graph.outputs[output]]
+
+        def fixed(node: Node) -> Node:
+            return constant(trace[node]) if node in frozen else node
+
+        alone = Graph.of(graph.name, graph.placeholders, {output: graph.outputs[output]})
+        self._graph = rewrite(alone, [fixed])
+        self._output, self._point = self._graph.outputs[output], point
+        self._cheap: dict[int, tuple[Array, float]] = {}
+        self._best: dict[int, tuple[Array, float]] = {}
+        self._size = float(np.max(np.abs(value), initial=0.0))
+        self.moves = [move for name in names for move in _moves(name, point[name], value.size)]
+
+    def _central(self, move: _Move, step: float) -> Array:
+        """(f(x + step u) - f(x - step u)) / 2 step, with steps relative to entries larger than 1."""
+        base = self._point[move.name]
+        scale = 1.0 if move.entry is None else max(1.0, abs(float(base[move.entry])))
+        ahead, behind = (self._value(move.name, base + sign * step * scale * move.direction) for sign in (1, -1))
+        return (ahead - behind) / (2 * step * scale)
+
+    def _value(self, name: str, value: Array) -> Array:
+        return evaluate(self._graph, {**self._point, name: value})[self._output]
+
+    def cheap(self, move: _Move) -> tuple[Array, float]:
+        """The derivative from four values, and what rounding may have put into it."""
+        key = id(move)
+        if key not in self._cheap:
+            wide, narrow = self._central(move, _STEP), self._central(move, _STEP / 2)
+            self._cheap[key] = (4 * narrow - wide) / 3, 8 * _EPSILON * self._size / _STEP
+        return self._cheap[key]
+
+    def best(self, move: _Move) -> tuple[Array, float]:
+        """The derivative from steps between 0.1 and 1e-13: in each entry, where two extrapolations agree best."""
+        key = id(move)
+        if key not in self._best:
+            with np.errstate(all="ignore"):
+                row = np.array([self._central(move, 0.1 / 4**k) for k in range(21)])
+                once = (16 * row[1:] - row[:-1]) / 15
+                twice = (256 * once[1:] - once[:-1]) / 255
+                spread = np.abs(np.diff(twice, axis=0)) + np.abs(twice[1:] - once[2:])
+            spread = np.where(np.isfinite(spread), spread, np.inf)
+            at = np.argmin(spread, axis=0)[None]
+            value = np.take_along_axis(twice[1:], at, 0)[0]
+            self._best[key] = value, 8 * _EPSILON * self._size
+        return self._best[key]
 
 
-def _rule_holds(node: Node, trace: Trace) -> bool:
-    alone = Graph("one node")
-    operands = []
-    for k, i in enumerate(node.inputs):
-        operands.append(alone.placeholder(f"x{k}", trace[i].shape, i.dtype))
-    alone.output("y", Node(node.op, tuple(operands), node.attrs, TensorType(trace[node].shape, node.dtype), node.origin))
-    point = {f"x{k}": trace[i] for k, i in enumerate(node.inputs)}
-    floats = [n for n, p in alone.placeholders.items() if p.type.is_float]
-    extended = differentiate(alone, floats, on_disconnected="zeros")
-    values = evaluate(extended, point)
-    return all(
-        np.allclose(values[extended.grad[n]], numeric_gradient(alone, "y", point, n), rtol=1e-4, atol=1e-6) for n in floats
-    )
+# --- one order after the other -----------------------------------------------------------------------
+
+
+class Fault(NamedTuple):
+    """A disagreement: in words, in which mode, at which order, and the graph whose rules made it."""
+
+    text: str
+    mode: str
+    order: int
+    graph: Graph
+    output: str
+
+
+class _Target(NamedTuple):
+    """A graph, its output to differentiate, and how the output came about: the modes so far, newest first."""
+
+    graph: Graph
+    output: str
+    modes: tuple[str, ...]
+
+
+def _find_fault(
+    graph: Graph, output: str, point: Mapping[str, Array], names: Sequence[str], order: int, tolerance: Tolerance
+) -> Fault | None:
+    """The first disagreement, lower orders first."""
+    targets = [_Target(graph, output, ())]
+    frozen = frozenset(node for node in graph.nodes if node.op is stop_gradient)
+    for level in range(1, order + 1):
+        differences = _Differences(targets[0].graph, targets[0].output, point, names, frozen)
+        following: list[_Target] = []
+        for target in targets:
+            pair = _Pair(target, point, names, tolerance, differences, output)
+            fault = pair.first_fault()
+            if fault is not None:
+                return fault
+            if level < order:
+                following += pair.next_targets()
+        targets = following
+    return None
+
+
+class _Pair:
+    """Both modes' derivative of one target."""
+
+    def __init__(
+        self,
+        target: _Target,
+        point: Mapping[str, Array],
+        names: Sequence[str],
+        tolerance: Tolerance,
+        differences: _Differences,
+        output: str,
+    ) -> None:
+        self.target, self.point, self.names = target, point, names
+        self.tolerance, self.differences, self.output = tolerance, differences, output
+        rng = np.random.default_rng(1)
+        shape = _shape(target.graph.outputs[target.output])
+        self.v = _normal(rng, shape) if np.prod(shape) != 1 else np.ones(shape)
+        self.w = {name: _normal(rng, point[name].shape) for name in names}
+        self.reverse = self._extended("reverse")
+        self.forward = self._extended("forward")
+        if self.reverse is None and self.forward is None:
+            differentiate(target.graph, names, of=target.output, on_disconnected="zeros")
+
+    def _extended(self, mode: str) -> Graph | None:
+        options: dict[str, Any] = {"seed": True} if mode == "reverse" else {"mode": mode}
+        try:
+            return differentiate(self.target.graph, self.names, of=self.target.output, on_disconnected="zeros", **options)
+        except NoGradientError:
+            return None
+
+    def first_fault(self) -> Fault | None:
+        pulled = self._pull()
+        pushed = self._push(self.w)
+        if pulled is not None:
+            for move in self.differences.moves:
+                text = self._reverse_fault(move, pulled[move.name])
+                if text:
+                    return self._fault("reverse", text)
+        if pushed is not None:
+            for name in self.names:
+                text = self._forward_fault(name)
+                if text:
+                    return self._fault("forward", text)
+        if pulled is not None and pushed is not None:
+            text = self._identity_fault(pulled, pushed)
+            return self._fault("forward", text) if text else None
+        return None
+
+    def _fault(self, mode: str, text: str) -> Fault:
+        return Fault(text, mode, len(self.target.modes) + 1, self.target.graph, self.target.output)
+
+    # the two products
+
+    def _pull(self, seed: Array | None = None) -> dict[str, Array] | None:
+        """J^T seed, by variable."""
+        if self.reverse is None:
+            return None
+        bar = list(self.reverse.placeholders)[-1]
+        trace = evaluate(self.reverse, {**self.point, bar: self.v if seed is None else seed})
+        return {name: trace[self.reverse.grad[name]] for name in self.names}
+
+    def _push(self, directions: Mapping[str, Array]) -> Array | None:
+        """J u, for u by variable; zero where it is not given."""
+        if self.forward is None:
+            return None
+        fed = {dot: directions.get(n, np.zeros(self.point[n].shape)) for n, dot in self._dots(self.forward).items()}
+        return evaluate(self.forward, {**self.point, **fed})[list(self.forward.outputs.values())[-1]]
+
+    def _dots(self, forward: Graph) -> dict[str, str]:
+        return dict(zip(self.names, list(forward.placeholders)[-len(self.names) :], strict=True))
+
+    # against differences
+
+    def _reverse_fault(self, move: _Move, adjoint: Array) -> str:
+        ours = float(np.vdot(adjoint, move.direction))
+        for differences in (self.differences.cheap, self.differences.best):
+            column, noise = differences(move)
+            theirs = float(np.vdot(self.v, column))
+            if self.tolerance.accepts(ours, theirs, noise * float(np.abs(self.v).sum())):
+                return ""
+        return self._entry_fault(move, column, noise) or self._text("reverse", "", self._place(move), ours, theirs)
+
+    def _entry_fault(self, move: _Move, column: Array, noise: float) -> str:
+        """Which entry of a non-scalar output it is: reverse mode with a unit seed for each in turn."""
+        if not 1 < column.size <= ENTRIES:
+            return ""
+        for entry in np.ndindex(column.shape):
+            seed = np.zeros(column.shape)
+            seed[entry] = 1.0
+            pulled = self._pull(seed)
+            ours = float(np.vdot(pulled[move.name], move.direction)) if pulled else np.nan
+            if not self.tolerance.accepts(ours, float(column[entry]), noise):
+                return self._text("reverse", _index(entry), self._place(move), ours, float(column[entry]))
+        return ""
+
+    def _forward_fault(self, name: str) -> str:
+        """All moves of a variable at once; one by one where that disagrees."""
+        moves = [m for m in self.differences.moves if m.name == name]
+        weights = np.random.default_rng(2).standard_normal(len(moves))
+        if moves and self._agrees(moves, weights):
+            return ""
+        for move in moves:
+            ours = self._push({name: move.direction})
+            for differences in (self.differences.cheap, self.differences.best):
+                column, noise = differences(move)
+                close = self.tolerance.accepts(ours, column, noise)
+                if np.all(close):
+                    break
+            else:
+                entry = tuple(int(i) for i in np.argwhere(~close)[0])
+                return self._text(
+                    "forward", _index(entry), self._place(move), float(np.asarray(ours)[entry]), float(column[entry])
+                )
+        return ""
+
+    def _agrees(self, moves: Sequence[_Move], weights: Array) -> bool:
+        direction = sum(r * move.direction for r, move in zip(weights, moves, strict=True))
+        columns = [self.differences.cheap(move) for move in moves]
+        theirs = sum(r * column for r, (column, _) in zip(weights, columns, strict=True))
+        noise = float(np.abs(weights).sum()) * columns[0][1]
+        return bool(np.all(self.tolerance.accepts(self._push({moves[0].name: np.asarray(direction)}), theirs, noise)))
+
+    def _identity_fault(self, pulled: Mapping[str, Array], pushed: Array) -> str:
+        """<v, J w> = <J^T v, w>, to rounding."""
+        right = [pulled[name] * self.w[name] for name in self.names]
+        ours, theirs = float(np.vdot(self.v, pushed)), float(sum(part.sum() for part in right))
+        size = float(np.abs(self.v * pushed).sum()) + sum(float(np.abs(part).sum()) for part in right)
+        if abs(ours - theirs) <= 1e-9 * size + 1e-12:
+            return ""
+        return (
+            f"{self._title('')} / d {', '.join(self.names)}: forward mode gives <v, J w> = {ours:.12g}, "
+            f"reverse mode <J^T v, w> = {theirs:.12g}, for random v and w"
+        )
+
+    # in words
+
+    def _title(self, entry: str) -> str:
+        if not self.target.modes:
+            return f"d {self.output}{entry}" if entry or self.v.size == 1 else f"d <v, {self.output}> (v is random)"
+        return f"order {len(self.target.modes) + 1}, d <w, derivative of {self.output}> (w is random)"
+
+    def _place(self, move: _Move) -> str:
+        return f"{move.name}{_index(move.entry)}" if move.entry is not None else f"{move.name} along a random direction"
+
+    def _text(self, mode: str, entry: str, place: str, ours: float, theirs: float) -> str:
+        modes = " over ".join((mode, *self.target.modes))
+        return f"{self._title(entry)} / d {place}: {modes} mode gives {ours:.12g}, differences give {theirs:.12g}"
+
+    # the next order
+
+    def next_targets(self) -> list[_Target]:
+        """<w, J^T v> and <v, J w>, as outputs of graphs with the same placeholders as before."""
+        made = []
+        if self.reverse is not None:
+            bar = list(self.reverse.placeholders)[-1]
+            products = [(self.reverse.grad[name], self.w[name]) for name in self.names]
+            made.append(self._projected(self.reverse, products, {bar: self.v}, "reverse"))
+        if self.forward is not None:
+            fixed = {dot: self.w[name] for name, dot in self._dots(self.forward).items()}
+            made.append(self._projected(self.forward, [(list(self.forward.outputs.values())[-1], self.v)], fixed, "forward"))
+        return made
+
+    def _projected(
+        self, extended: Graph, products: Sequence[tuple[Node, Array]], fixed: Mapping[str, Array], mode: str
+    ) -> _Target:
+        parts = [call("sum", node * weights) for node, weights in products]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        values = {extended.placeholders[name]: value for name, value in fixed.items()}
+
+        def closing(node: Node) -> Node:
+            return constant(values[node]) if node in values else node
+
+        closed = rewrite(Graph.of(extended.name, extended.placeholders, {"s": total}), [closing])
+        left = {name: node for name, node in closed.placeholders.items() if name not in fixed}
+        return _Target(Graph.of(closed.name, left, closed.outputs), "s", (mode, *self.target.modes))
+
+
+def _shape(node: Node) -> tuple[int, ...]:
+    shape: tuple[Any, ...] = node.shape
+    return shape
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return np.asarray(rng.standard_normal(shape))
+
+
+def _index(entry: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, entry))}]" if entry else ""
+
+
+# --- whose rule it is --------------------------------------------------------------------------------
+
+
+def _culprit(
+    fault: Fault, graph: Graph, output: str, point: Mapping[str, Array], names: Sequence[str], tolerance: Tolerance
+) -> str:
+    """The op whose rule is wrong: found by checking each node by itself, at the values that it had.
+
+    First the rules that the failing order was made with; then, of the graph as it was given, the rules of the rules.
+    """
+    loose = Tolerance(max(tolerance.relative, 1e-6), max(tolerance.absolute, 1e-8))
+    for suspects, root, order in ((fault.graph, fault.output, 1), (graph, output, fault.order)):
+        trace = evaluate(suspects, point)
+        for node in _active(suspects, root, names):
+            found = _find_fault(*_alone(node, trace), order, loose)
+            if found is not None:
+                return _verdict(node, found)
+    return "\n  every op's rule holds by itself at these values: is the point at a kink, or too steep for differences?"
+
+
+def _active(graph: Graph, output: str, names: Sequence[str]) -> Iterator[Node]:
+    """The ops on a path from the variables, in order."""
+    reached = {graph.placeholders[name] for name in names}
+    for node in walk([graph.outputs[output]]):
+        if node.type.is_float and node.op is not stop_gradient:
+            if any(i in reached and node.op.carries(k) for k, i in enumerate(node.inputs)):
+                reached.add(node)
+                yield node
+
+
+def _alone(node: Node, trace: Trace) -> tuple[Graph, str, dict[str, Array], list[str]]:
+    """A graph of this node only, and the values of its operands."""
+    graph = Graph("one node")
+    operands = tuple(graph.placeholder(f"x{k}", i.shape, i.dtype) for k, i in enumerate(node.inputs))
+    graph.output("y", Node(node.op, operands, node.attrs, node.type, node.origin))
+    floats = [f"x{k}" for k, i in enumerate(node.inputs) if i.type.is_float and node.op.carries(k)]
+    return graph, "y", {f"x{k}": trace[i] for k, i in enumerate(node.inputs)}, floats
+
+
+def _verdict(node: Node, fault: Fault) -> str:
+    rule = "vjp" if fault.mode == "reverse" else "jvp"
+    derivative = "" if fault.order == 1 else f" has a wrong derivative of order {fault.order},"
+    said = f"the {rule} of op {node.op.name!r}{derivative or ' is wrong'}"
+    return f"\n  {said} at {describe(node)}\n  by itself: {fault.text}"

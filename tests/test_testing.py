@@ -1,0 +1,318 @@
+"""The gradient checker: what it accepts, what it finds, whom it blames, and what it refuses."""
+
+import re
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+import gradc as gc
+from gradc import errors, testing
+from gradc.ir import FUNCTIONS, NUMPY, OPS
+from gradc.ops.declare import call, elementwise, op
+from gradc.types import TensorType
+
+
+@contextmanager
+def declared(make):
+    """An op that is registered in this block only."""
+    registries = (OPS, FUNCTIONS, NUMPY)
+    before = [dict(registry) for registry in registries]
+    try:
+        yield make()
+    finally:
+        for registry, entries in zip(registries, before, strict=True):
+            registry.clear()
+            registry.update(entries)
+
+
+def graph_of(build, dtype="float64", **feeds):
+    g = gc.Graph("g")
+    g.output("y", build(*[g.placeholder(name, np.shape(value), dtype) for name, value in feeds.items()]))
+    return g
+
+
+def failure(graph, feeds, **options):
+    with pytest.raises(testing.GradientError) as caught:
+        testing.check_gradients(graph, feeds, **options)
+    return str(caught.value)
+
+
+# --- what is right passes ----------------------------------------------------------------------------
+
+RIGHT = {
+    "scalar": lambda x, y: np.exp(x).sum() * y.mean(),
+    "vector": lambda x, y: np.sin(x) * y,
+    "matrix": lambda x, y: x[:, None] * y / (1 + y * y),
+    "unused": lambda x, y: np.tanh(y),
+    "linear": lambda x, y: 3 * x - y,
+    "constant slope": lambda x, y: x.sum() + 0 * y,
+    "stopped": lambda x, y: x * gc.stop_gradient(y * x) + y**3,
+    "masked": lambda x, y: np.where(x > 0, np.sqrt(x), 0) + y,
+    "steps": lambda x, y: np.floor(x) * y,
+}
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_gradient_passes(name, order):
+    feeds = {"x": np.array([0.5, -1.3, 2.1]), "y": np.array([-0.7, 0.2, 1.4])}
+    testing.check_gradients(graph_of(RIGHT[name], **feeds), feeds, order=order, rtol=1e-8)
+
+
+def test_float32_is_checked_at_float64():
+    g = gc.Graph("g")
+    x = g.placeholder("x", ("n", 2), "float32")
+    g.output("y", np.exp(np.sin(x).astype("float16").astype("float32") * np.float32(0.1)))
+    testing.check_gradients(g, {"x": np.ones((3, 2), "float32")}, rtol=1e-9, atol=1e-11)
+    testing.check_gradients(g, {"x": np.ones((2, 2))}, rtol=1e-9, atol=1e-11)
+    assert {n.dtype for n in testing.at_float64(g, {"n": 4}).nodes} == {np.dtype("float64")}
+    assert testing.at_float64(g, {"n": 4}).outputs["y"].shape == (4, 2)
+    assert g.outputs["y"].dtype == "float32"
+
+
+def test_a_large_variable_is_checked_along_random_directions():
+    value = np.random.default_rng(0).standard_normal((30, 20))
+    g = graph_of(lambda x: np.tanh(x @ x.T).sum(), x=value)
+    testing.check_gradients(g, {"x": value})
+
+
+def test_points_of_every_size():
+    feeds = {"x": np.array([1e-9, 1e-4, 3.0, 1e6])}
+    testing.check_gradients(graph_of(lambda x: np.log(x) * np.sqrt(x), **feeds), feeds, rtol=1e-5)
+
+
+def test_integer_feeds_and_outputs_are_left_alone():
+    g = gc.Graph("g")
+    x, labels = g.placeholder("x", ("n", 3), "float32"), g.placeholder("labels", ("n",), "int64")
+    g.output("loss", gc.softmax_cross_entropy(x, labels).mean())
+    g.output("positive", x > 0)
+    testing.check_gradients(g, {"x": np.ones((4, 3), "float32"), "labels": np.array([0, 2, 1, 1])})
+
+
+def test_an_op_with_one_mode_only_is_checked_in_that_mode():
+    def make(vjp, jvp):
+        return lambda: op("triple", infer=lambda x: x, evaluate=lambda x: 3 * x, vjp=vjp, jvp=jvp)
+
+    feeds = {"x": np.array([1.0, 2.0])}
+    reverse, forward = (lambda g, out, x: 3.0 * g,), (lambda t, out, x: 3.0 * t,)
+    wrong = (lambda g, out, x: 2.0 * g,)
+    for rules in ((reverse, None), (None, forward), (reverse, forward)):
+        with declared(make(*rules)) as triple:
+            testing.check_gradients(graph_of(lambda x: np.sin(triple(x)), **feeds), feeds, order=1)
+    for rules in ((wrong, None), (None, wrong), (reverse, wrong)):
+        with declared(make(*rules)) as triple:
+            assert "op 'triple'" in failure(graph_of(lambda x: np.sin(triple(x)), **feeds), feeds, order=1)
+    with declared(make(None, None)) as triple, pytest.raises(errors.NoGradientError, match="triple"):
+        testing.check_gradients(graph_of(lambda x: triple(x), **feeds), feeds)
+
+
+# --- what is wrong is found, and the op named --------------------------------------------------------
+
+
+def test_a_wrong_partial_is_found_and_named():
+    with declared(lambda: elementwise("wrong_square", np.square, partials=(lambda x, out: 3 * x,))) as wrong:
+        g = graph_of(lambda x: np.sin(wrong(x)), x=[0.0, 2.0])
+        text = failure(g, {"x": [0.5, 2.0]})
+    assert re.match(r"d y\[0\] / d x\[0\]: reverse mode gives 1\.45\d*, differences give 0\.968", text)
+    assert re.search(r"the vjp of op 'wrong_square' is wrong at wrong_square float64\[2\] \(.*test_testing\.py:\d+\)", text)
+
+
+def test_the_entry_is_that_of_the_wrong_value():
+    def make():
+        weights = np.array([[1.0, 1.0], [1.0, 1.5]])
+        return elementwise(
+            "wrong_entry",
+            infer=lambda x: x,
+            evaluate=lambda x: 1.0 * x,
+            partials=(lambda x, out: gc.constant(weights),),
+        )
+
+    with declared(make) as wrong:
+        feeds = {"z": np.ones((2, 2)), "x": np.full((2, 2), 0.5)}
+        text = failure(graph_of(lambda z, x: z * wrong(x), **feeds), feeds)
+    assert text.startswith("d y[1, 1] / d x[1, 1]: reverse mode gives 1.5, differences give 1")
+
+
+def test_a_wrong_jvp_is_found_and_named():
+    def make():
+        return op(
+            "wrong_forward",
+            infer=lambda x: x,
+            evaluate=lambda x: x * x,
+            vjp=(lambda g, out, x: 2 * g * x,),
+            jvp=(lambda t, out, x: t * x,),
+        )
+
+    with declared(make) as wrong:
+        text = failure(graph_of(lambda x: wrong(x).sum(), x=[1.0, 2.0]), {"x": [1.0, 2.0]})
+    assert text.startswith("d y / d x[0]: forward mode gives 1, differences give 2")
+    assert "the jvp of op 'wrong_forward' is wrong at wrong_forward" in text
+
+
+def test_a_wrong_second_derivative_is_found_and_named():
+    def later():
+        def partial(x, out):
+            return wrong_derivative(x)
+
+        return elementwise("late_cube", infer=lambda x: x, evaluate=lambda x: x**3, partials=(partial,))
+
+    def derivative():
+        return elementwise("derivative", infer=lambda x: x, evaluate=lambda x: 3 * x**2, partials=(lambda x, out: 5 * x,))
+
+    with declared(derivative) as wrong_derivative, declared(later) as late:
+        g = graph_of(lambda x: late(x) * 2, x=[1.0, 2.0])
+        testing.check_gradients(g, {"x": [1.0, 2.0]}, order=1)
+        text = failure(g, {"x": [1.0, 2.0]})
+    assert re.match(r"order 2, d <w, derivative of y> \(w is random\) / d x\[0\]: reverse over reverse mode gives", text)
+    assert "the vjp of op 'derivative' is wrong at derivative" in text
+
+
+def test_a_rule_that_holds_its_operand_fixed_is_found_and_named():
+    """Every node of the gradient is right by itself: only the op's own second derivative is wrong."""
+
+    def make():
+        return elementwise(
+            "stiff_cube",
+            infer=lambda x: x,
+            evaluate=lambda x: x**3,
+            partials=(lambda x, out: 3 * x * gc.stop_gradient(x),),
+        )
+
+    with declared(make) as stiff:
+        g = graph_of(lambda x: np.exp(stiff(x)), x=[1.0, 0.5])
+        testing.check_gradients(g, {"x": [1.0, 0.5]}, order=1)
+        text = failure(g, {"x": [1.0, 0.5]})
+    assert "the vjp of op 'stiff_cube' has a wrong derivative of order 2, at stiff_cube" in text
+
+
+def test_a_rule_of_zero_where_there_is_slope_is_found_and_named():
+    def make():
+        helper = elementwise("slope", infer=lambda x: x, evaluate=lambda x: 3 * x**2, partials=(0,))
+        return elementwise("stuck_cube", infer=lambda x: x, evaluate=lambda x: x**3, partials=(lambda x, out: helper(x),))
+
+    with declared(make) as stuck:
+        text = failure(graph_of(lambda x: stuck(x), x=[2.0]), {"x": [2.0]})
+    assert "order 2" in text and "op 'slope' is wrong" in text
+
+
+def test_the_wrong_one_of_several_ops_outputs_and_variables():
+    def make():
+        def wrong(g, out, a, b):
+            return g * a * 1.001
+
+        return op(
+            "wrong_product",
+            infer=lambda a, b: TensorType(a.shape, a.dtype),
+            evaluate=lambda a, b: a * b,
+            vjp=(lambda g, out, a, b: g * b, wrong),
+            jvp=(lambda t, out, a, b: t * b, lambda t, out, a, b: a * t),
+        )
+
+    with declared(make) as wrong:
+        g = gc.Graph("g")
+        a, b, c = (g.placeholder(n, 3) for n in "abc")
+        g.output("fine", np.exp(a) * c)
+        g.output("bad", np.cos(np.sin(a) * wrong(c, b + 1)).sum())
+        feeds = {"a": np.array([0.1, 0.2, 0.3]), "b": np.array([1.0, 2.0, 3.0]), "c": np.array([0.5, 1.5, 2.5])}
+        testing.check_gradients(g, feeds, wrt=["a", "c"])
+        text = failure(g, feeds)
+    assert text.startswith("d bad / d b[0]: reverse mode gives")
+    assert "op 'wrong_product'" in text and "d x1[0]" in text
+
+
+def test_a_large_variable_is_named_with_its_direction():
+    with declared(lambda: elementwise("wrong_sine", np.sin, partials=(lambda x, out: np.cos(x) * 1.01,), public=False)) as wrong:
+        value = np.linspace(0, 1, 200)
+        text = failure(graph_of(lambda x: wrong(x).sum(), x=value), {"x": value})
+    assert "d y / d x along a random direction" in text and "op 'wrong_sine'" in text
+
+
+def test_an_adjoint_that_cancels_in_the_sum_is_still_seen():
+    """The adjoint of the sum of a softmax is zero whatever its scale: only a random v shows it."""
+
+    def make():
+        return op(
+            "wrong_softmax",
+            infer=lambda x: x,
+            evaluate=lambda x: np.exp(x) / np.exp(x).sum(),
+            vjp=(lambda g, out, x: 2 * out * (g - call("sum", g * out)),),
+            jvp=(lambda t, out, x: 2 * out * (t - call("sum", t * out)),),
+        )
+
+    with declared(make) as wrong:
+        g = graph_of(lambda x: wrong(x), x=[0.1, 0.2, 0.9])
+        assert np.allclose(gc.differentiate(g, "x").compile()(x=np.array([0.1, 0.2, 0.9]))["d_y/d_x"], 0)
+        assert "op 'wrong_softmax'" in failure(g, {"x": [0.1, 0.2, 0.9]})
+
+
+def test_at_a_kink_no_op_is_blamed_wrongly():
+    g = graph_of(lambda x: np.maximum(np.sin(x), np.sin(1.0 * x)) + np.abs(x - 1e-12), x=0.0)
+    testing.check_gradients(g, {"x": 0.4})
+    text = failure(g, {"x": 0.0})
+    assert "kink" in text or "op 'abs'" in text
+
+
+# --- what cannot be checked is refused ---------------------------------------------------------------
+
+
+def asked(**changes):
+    g = gc.Graph("g")
+    x, i = g.placeholder("x", ("n",)), g.placeholder("i", ("n",), "int64")
+    inner = x * i
+    g.output("y", np.log(inner))
+    options = {"graph": g, "feeds": {"x": np.ones(2), "i": np.ones(2, "int64")}, **changes}
+    return options, inner, x
+
+
+def other():
+    return gc.Graph("other").placeholder("x", ("n",))
+
+
+REFUSED = {
+    "graph": (lambda: asked(graph=3)[0], errors.ArgumentError, "expected a graph, got int"),
+    "order 0": (lambda: asked(order=0)[0], errors.ArgumentError, "order is an integer from 1 on, got 0"),
+    "order": (lambda: asked(order=1.5)[0], errors.ArgumentError, "got 1.5"),
+    "order bool": (lambda: asked(order=True)[0], errors.ArgumentError, "got True"),
+    "rtol": (lambda: asked(rtol=-1.0)[0], errors.ArgumentError, "rtol is a finite number"),
+    "atol": (lambda: asked(atol=float("nan"))[0], errors.ArgumentError, "atol is a finite number"),
+    "unknown": (lambda: asked(wrt="z")[0], errors.NamingError, "'z' is no placeholder of graph 'g'.*x, i"),
+    "twice": (lambda: asked(wrt=["x", "x"])[0], errors.NamingError, "twice"),
+    "integer": (lambda: asked(wrt="i")[0], errors.DTypeError, "'i' is int64"),
+    "empty": (lambda: asked(wrt=[])[0], errors.ArgumentError, "wrt is empty"),
+    "inner": (
+        lambda: dict(zip(["graph", "feeds", "wrt"], [*asked()[0].values(), asked()[1]], strict=True)),
+        errors.NamingError,
+        "multiply",
+    ),
+    "foreign": (lambda: asked(wrt=other())[0], errors.NamingError, "differences can move nothing else"),
+    "missing": (lambda: asked(feeds={"x": np.ones(2)})[0], errors.FeedError, "missing feeds: i"),
+    "extra": (
+        lambda: asked(feeds={"x": np.ones(2), "i": np.ones(2, "int64"), "j": 1})[0],
+        errors.FeedError,
+        "unknown feeds: 'j'",
+    ),
+    "no mapping": (lambda: asked(feeds=[1])[0], errors.ArgumentError, "mapping"),
+    "sizes": (lambda: asked(feeds={"x": np.ones(2), "i": np.ones(3, "int64")})[0], errors.FeedError, "n is 2 already"),
+    "dtype": (lambda: asked(feeds={"x": np.ones(2), "i": np.ones(2)})[0], errors.FeedError, "int64"),
+    "nan": (lambda: asked(feeds={"x": [1.0, np.nan], "i": [1, 1]})[0], errors.FeedError, "feed 'x' holds NaN"),
+    "inf": (lambda: asked(feeds={"x": [1.0, 0.0], "i": [1, 1]})[0], errors.FeedError, "output 'y' holds NaN or infinity"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_input_gets_one_clear_error(name):
+    ask, kind, text = REFUSED[name]
+    with pytest.raises(kind, match=text):
+        testing.check_gradients(**ask())
+
+
+def test_graphs_without_a_derivative_are_refused():
+    g = gc.Graph("g")
+    x = g.placeholder("x", 2, "int64")
+    g.output("i", x + 1)
+    with pytest.raises(errors.GraphError, match="no floating point output"):
+        testing.check_gradients(g, {"x": [1, 2]})
+    g.output("y", x * 0.5)
+    with pytest.raises(errors.GraphError, match="no floating point placeholder"):
+        testing.check_gradients(g, {"x": [1, 2]})
