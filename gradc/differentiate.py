@@ -62,6 +62,10 @@ def differentiate(
     Raises:
         GradcError: `wrt`, `of` or an option is malformed, or an op on the path has no rule; nothing was built then.
     """
+    if not isinstance(graph, Graph):
+        raise ArgumentError(f"differentiate: expected a graph, got {type(graph).__name__}")
+    if seed not in (None, False, True) or (seed and mode == "forward"):
+        raise ArgumentError(f"differentiate: seed is True or False, and for reverse mode only, got {seed!r} in mode {mode!r}")
     if mode not in ("reverse", "forward"):
         raise ArgumentError(f"differentiate: mode is 'reverse' or 'forward', got {mode!r}")
     if on_disconnected not in ("raise", "zeros"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import FeedError, GraphError
+from gradc.errors import ArgumentError, FeedError, GraphError
 from gradc.ir import PLACEHOLDER, Array, Graph, Node, concrete_type, describe, walk
 from gradc.types import TensorType, bind_shape, resolve, show_shape
 
@@ -98,6 +98,10 @@ def evaluate(graph: Graph, feeds: Mapping[str, Any] | None = None, **named: Any)
     Raises:
         FeedError: a feed is missing, unknown, or has the wrong dtype or shape.
     """
+    if not isinstance(graph, Graph):
+        raise ArgumentError(f"evaluate: expected a graph, got {type(graph).__name__}")
+    if not isinstance(feeds, Mapping | None):
+        raise ArgumentError(f"evaluate: feeds is a mapping from names to values, got {type(feeds).__name__}")
     arrays, dims = check_feeds(graph.placeholders, {**(feeds or {}), **named})
     values = {node: arrays[name] for name, node in graph.placeholders.items()}
     _evaluate_into(values, list(graph.nodes), dims)

@@ -11,6 +11,7 @@ import gc
 import itertools
 import keyword
 import os
+import reprlib
 import sys
 import threading
 import unicodedata
@@ -349,13 +350,22 @@ def constant(value: Any, dtype: Any = None) -> Node:
     """
     if isinstance(value, Node):
         raise ArgumentError("constant: the value is a node already; for a gradient-free copy use stop_gradient")
+    return _constant(_as_array(value, dtype, "constant"))
+
+
+def _as_array(value: Any, dtype: Any, where: str) -> Array:
+    """A copy of `value` as an array of numbers."""
     try:
         array = np.array(value, dtype=dtype, order="C")
     except OverflowError as error:
-        raise DTypeError(f"constant: {error}") from None
+        raise DTypeError(f"{where}: {error}") from None
     except (ValueError, TypeError) as error:
-        raise ArgumentError(f"constant: {value!r} is not an array of numbers: {error}") from None
-    return _constant(array.astype(as_dtype(array.dtype, "constant"), copy=False))
+        raise ArgumentError(f"{where}: {reprlib.repr(value)} is not an array of numbers: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(
+            f"{where}: {reprlib.repr(value)} is {array.dtype}, and gradc computes in bool, integers and float16/32/64"
+        )
+    return array.astype(as_dtype(array.dtype, where), copy=False)
 
 
 def _constant(array: Array) -> Node:
@@ -380,8 +390,8 @@ def lift(operands: Sequence[Any], where: str) -> tuple[Node, ...]:
         if isinstance(o, Node):
             strong.append(o.dtype)
         elif o.__class__ not in _WEAK:
-            strong.append(constant(o).dtype if not hasattr(o, "dtype") else o.dtype)
-    return tuple(o if isinstance(o, Node) else constant(o, _weak_dtype(o, strong, where)) for o in operands)
+            strong.append(o.dtype if hasattr(o, "dtype") else _as_array(o, None, where).dtype)
+    return tuple(o if isinstance(o, Node) else _constant(_as_array(o, _weak_dtype(o, strong, where), where)) for o in operands)
 
 
 def _weak_dtype(value: Any, strong: list[Any], where: str) -> Any:
@@ -440,6 +450,9 @@ class Node:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise GraphError(f"a node is immutable: cannot set {name!r}; build another node instead")
+
+    def __delattr__(self, name: str) -> None:
+        raise GraphError(f"a node is immutable: cannot delete {name!r}")
 
     # what it is
 
@@ -528,10 +541,19 @@ class Node:
         self._no_value("a node as an index or a count", "use a Python integer; to index by values use gc.take")
 
     def __array__(self, dtype: object = None, copy: object = None) -> Array:
-        self._no_value("np.asarray(node)", "pass the node itself to NumPy functions, or use evaluate(...) for its value")
+        self._no_value(
+            "np.asarray(node)",
+            "pass nodes themselves to NumPy functions, join them with np.stack, take values from evaluate(...)",
+        )
 
     def __setitem__(self, index: object, value: object) -> NoReturn:
         self._no_value("node[...] = value", "nodes are immutable: use gc.at_set(node, index, value) or np.where")
+
+    def __contains__(self, value: object) -> bool:
+        self._no_value("value in node", "use np.any(np.equal(node, value))")
+
+    def __format__(self, spec: str) -> str:
+        return self._no_value("a node in a number format", "take its value from evaluate(...)") if spec else str(self)
 
     def __len__(self) -> int:
         first = self._first_dimension("len(node)")
@@ -618,6 +640,9 @@ class Node:
 
     def __abs__(self) -> Node:
         return _fn("abs")(self)
+
+    def __round__(self, decimals: int | None = None) -> Node:
+        return _fn("round")(self, decimals or 0)
 
     def __invert__(self) -> Node:
         return _fn("invert")(self)
@@ -954,8 +979,15 @@ class Graph:
         return dict(self.derivative.partials.get(node, ()))
 
     def number(self, node: Node) -> int:
-        """The place of `node` in `nodes`, from 1: it is shown as v1, v2, ..."""
-        return self.nodes.index(node) + 1
+        """The place of `node` in `nodes`, from 1: it is shown as v1, v2, ...
+
+        Raises:
+            GraphError: the graph has no such node.
+        """
+        for number, other in enumerate(self.nodes, 1):
+            if other is node:
+                return number
+        raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else repr(node)}")
 
     # going on
 

@@ -44,6 +44,8 @@ def compile(
     Raises:
         GradcError: a name is unknown, or an update's type differs from its placeholder's.
     """
+    if not isinstance(graph, Graph):
+        raise ArgumentError(f"compile: expected a graph, got {type(graph).__name__}")
     if backend != "numpy":
         raise ArgumentError(f"compile: backend {backend!r} does not exist; there is 'numpy'")
     updates = dict(updates or {})
@@ -51,7 +53,9 @@ def compile(
     _check_updates(graph, updates)
     roots = {name: graph.outputs[name] for name in dict.fromkeys([*wanted, *updates.values()])}
     report: list[PassReport] = []
-    chosen = tuple(DEFAULT if passes is None else passes)
+    chosen = DEFAULT if passes is None else passes
+    if not isinstance(chosen, Sequence):
+        raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {passes!r}")
     with paused_collector():
         optimised = optimise(Graph.of(graph.name, graph.placeholders, roots), chosen, report)
     return Executable(optimised, graph.placeholders, wanted, updates, report)
@@ -126,7 +130,10 @@ class Executable:
                 fit; nothing has run then.
         """
         if feeds is not None:
-            named = {**feeds, **named}
+            try:
+                named = {**feeds, **named}
+            except TypeError:
+                raise FeedError(f"feeds are keywords or one mapping from names to values, got {type(feeds).__name__}") from None
         pool = self._newest
         if pool is not None and out is None and len(named) == self._count:
             try:

@@ -123,10 +123,9 @@ def as_size(value: object, where: str = "shape") -> Size:
         if not value.isidentifier():
             raise ShapeError(f"{where}: a symbolic dimension is named by an identifier, got {value!r}")
         return Dim(value)
-    try:
-        size = int(value.__index__())  # type: ignore[attr-defined]
-    except AttributeError:
-        raise ShapeError(f"{where}: a dimension is an integer or a name, got {value!r}") from None
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ShapeError(f"{where}: a dimension is an integer or a name, got {value!r}")
+    size = int(value.__index__())
     if size < 0:
         raise ShapeError(f"{where}: a dimension cannot be negative, got {size}")
     return size

@@ -34,15 +34,36 @@ def test_import_is_light():
 def test_two_edges_of_one_user():
     g = scalar_graph(lambda x: x * x, x=3.0)
     dg = gc.differentiate(g, "x")
-    assert len(dg.partial_adjoints(g.placeholders["x"])) == 2
+    x, y = g.placeholders["x"], g.outputs["y"]
+    assert list(dg.partial_adjoints(x)) == [(y, 0), (y, 1)]
+    assert dg.adjoint(x).inputs == tuple(dg.partial_adjoints(x).values())
+    assert dg.to_networkx().number_of_edges(x, y) == 2
     assert float(dg.compile()(x=3.0)["d_y/d_x"]) == 6
 
 
 def test_a_node_used_by_a_thousand():
     g = gc.Graph("g")
     x = g.placeholder("x")
-    g.output("y", gc.concatenate([(x * float(k)).reshape(1) for k in range(1000)]).sum())
-    assert float(gc.differentiate(g, x).compile()(x=1.0)["d_y/d_x"]) == 999 * 500
+    users = [x * float(k) for k in range(1000)]
+    g.output("y", gc.concatenate([u.reshape(1) for u in users]).sum())
+    dg = gc.differentiate(g, x)
+    partials = dg.partial_adjoints(x)
+    assert set(partials) == {(u, 0) for u in users}
+    assert set(dg.grad[x].inputs) == set(partials.values()) and len(dg.grad[x].inputs) == 1000
+    assert float(dg.compile()(x=1.0)["d_y/d_x"]) == 999 * 500
+
+
+@pytest.mark.parametrize("options", [{}, {"seed": True}, {"mode": "forward"}])
+def test_what_is_differentiated_stays_as_it_was(options):
+    g = scalar_graph(lambda x, y: np.sin(x * y) + x, x=3.0, y=2.0)
+    before, text = g.nodes, str(g)
+    dg = gc.differentiate(g, ["x", "y"], **options)
+    assert g.nodes == before and str(g) == text and list(g.outputs) == ["y"] and list(g.placeholders) == ["x", "y"]
+    assert dg.nodes[: len(before)] == before
+    again = gc.differentiate(dg, "x", of=list(dg.outputs)[-1])
+    assert again.nodes[: len(dg.nodes)] == dg.nodes
+    for graph in (g, dg, again):
+        gc.verify(graph)
 
 
 def test_a_deep_diamond_stays_linear():
@@ -53,7 +74,9 @@ def test_a_deep_diamond_stays_linear():
         y = y * 0.5 + y * 0.5
     g.output("y", y)
     dg = gc.differentiate(g, x)
-    assert len(dg.nodes) < 4 * len(g.nodes)
+    adjoints = len(dg.nodes) - len(g.nodes)
+    assert adjoints <= 2 * len(g.nodes)
+    assert len(gc.differentiate(g, x, mode="forward").nodes) - len(g.nodes) <= 2 * len(g.nodes)
     assert float(dg.compile()(x=3.0)["d_y/d_x"]) == 1
 
 
@@ -144,6 +167,10 @@ def node(shape=(2, 3), dtype="float64"):
     return gc.Graph("g").placeholder("x", shape, dtype)
 
 
+def gradient_graph():
+    return scalar_graph(np.sin, x=1.0)
+
+
 BAD = {
     "shapes": (lambda: node() + node((4,)), errors.ShapeError, "do not broadcast"),
     "matmul": (lambda: node() @ node(), errors.ShapeError, "3 columns against 2 rows"),
@@ -152,6 +179,34 @@ BAD = {
     "asarray": (lambda: np.asarray(node()), errors.TraceError, "np.asarray"),
     "setitem": (lambda: node().__setitem__(0, 1), errors.TraceError, "immutable"),
     "iterate": (lambda: list(node(("n",))), errors.TraceError, "symbolic"),
+    "unpack": (lambda: [*node(())], errors.ShapeError, "no axes"),
+    "len": (lambda: len(node(("n",))), errors.TraceError, "symbolic"),
+    "not": (lambda: not node(), errors.TraceError, r"np\.where"),
+    "and": (lambda: node() and 1, errors.TraceError, r"np\.where"),
+    "int": (lambda: int(node()), errors.TraceError, "astype"),
+    "complex number": (lambda: complex(node()), errors.TraceError, "real numbers"),
+    "range": (lambda: range(node((), "int64")), errors.TraceError, "Python integer"),
+    "join": (lambda: np.array([node(()), node(())]), errors.TraceError, r"np\.stack"),
+    "in": (lambda: 1.0 in node((3,)), errors.TraceError, r"np\.equal"),
+    "format": (lambda: f"{node(()):.3f}", errors.TraceError, "evaluate"),
+    "set": (lambda: setattr(node(), "op", None), errors.GraphError, "immutable"),
+    "delete": (lambda: delattr(node(), "op"), errors.GraphError, "immutable"),
+    "text": (lambda: node() + "a", errors.DTypeError, "add: 'a' is <U1"),
+    "none": (lambda: node() * None, errors.DTypeError, "multiply: None is object"),
+    "imaginary": (lambda: node() + 1j, errors.DTypeError, "add: 1j is complex128"),
+    "bool dimension": (lambda: node((True,)), errors.ShapeError, "an integer or a name, got True"),
+    "no dimension": (lambda: node((1.5,)), errors.ShapeError, "got 1.5"),
+    "negative dimension": (lambda: node((-1,)), errors.ShapeError, "negative"),
+    "named badly": (lambda: node(("a b",)), errors.ShapeError, "identifier, got 'a b'"),
+    "transpose": (lambda: node().transpose(0), errors.ShapeError, "no permutation"),
+    "differentiate": (lambda: gc.differentiate(3, "x"), errors.ArgumentError, "got int"),
+    "seed": (lambda: gc.differentiate(gradient_graph(), "x", seed=3), errors.ArgumentError, "seed"),
+    "mode": (lambda: gc.differentiate(gradient_graph(), "x", mode="up"), errors.ArgumentError, "'up'"),
+    "evaluate": (lambda: gc.evaluate(3), errors.ArgumentError, "got int"),
+    "compile": (lambda: gc.compile(3), errors.ArgumentError, "got int"),
+    "passes": (lambda: gradient_graph().compile(passes=3), errors.ArgumentError, "sequence of passes"),
+    "call": (lambda: gradient_graph().compile()(3), errors.FeedError, "mapping"),
+    "number": (lambda: gradient_graph().number(node()), errors.GraphError, "no node placeholder 'x'"),
     "equals number": (lambda: node() == 0, errors.TraceError, r"np\.equal"),
     "keyword": (lambda: gc.Graph("g").placeholder("class"), errors.NamingError, "identifier"),
     "complex": (lambda: gc.Graph("g").placeholder("x", dtype="complex128"), errors.DTypeError, "complex128"),
@@ -171,11 +226,46 @@ def test_bad_input_gets_one_clear_error(name):
         ask()
 
 
+def test_an_error_names_the_line_that_builds_the_node():
+    line = sys._getframe().f_lineno + 2
+    with pytest.raises(errors.ShapeError) as caught:
+        node() + node((4,))
+    assert f"test_graph.py:{line}" in str(caught.value).splitlines()[-1]
+    with pytest.raises(errors.TraceError, match=rf"at .*test_graph.py:{line + 3}\n"):
+        bool(node())
+
+
+def test_round_is_numpys():
+    assert float(gradient(lambda x: round(x) * x, 1.4)) == 1
+    g = scalar_graph(lambda x: round(x, 1), x=0.0)
+    assert float(g.compile()(x=1.26)["y"]) == 1.3
+
+
 def test_a_duplicate_name_is_refused():
     g = gc.Graph("g")
     g.placeholder("x")
     with pytest.raises(errors.NamingError, match="already"):
         g.placeholder("x")
+
+
+def test_wrt_an_inner_node():
+    g = gc.Graph("g")
+    x = g.placeholder("x", 3)
+    inner = np.sin(x)
+    named = g.output("named", inner * 2.0)
+    g.output("y", (named * inner).sum())
+    dg = gc.differentiate(g, [inner, x, "named"], of="y")
+    value = np.array([0.1, 0.5, 2.0])
+    trace = gc.evaluate(dg, x=value)
+    np.testing.assert_allclose(trace[dg.grad[inner]], 4 * np.sin(value))
+    np.testing.assert_allclose(trace[dg.grad["v2"]], 4 * np.sin(value))
+    np.testing.assert_allclose(trace[dg.grad[named]], np.sin(value))
+    np.testing.assert_allclose(trace[dg.grad[x]], 4 * np.sin(value) * np.cos(value))
+    assert list(dg.outputs) == ["named", "y", "d_y/d_v2", "d_y/d_x", "d_y/d_named"]
+    fg = gc.differentiate(g, inner, of="y", mode="forward")
+    np.testing.assert_allclose(fg.compile(["dot_y"])(x=value, dot_v2=np.ones(3))["dot_y"], (4 * np.sin(value)).sum())
+    with pytest.raises(errors.GraphError, match="no node of graph 'g'"):
+        gc.differentiate(g, np.cos(x), of="y")
 
 
 def test_unused_and_integer_wrt():
@@ -186,6 +276,8 @@ def test_unused_and_integer_wrt():
         gc.differentiate(g, [x, unused])
     zeros = gc.differentiate(g, [x, unused], on_disconnected="zeros")
     assert (zeros.compile()(x=1.0, unused=np.ones(2), i=1)["d_y/d_unused"] == 0).all()
+    tangent = gc.differentiate(g, unused, mode="forward", on_disconnected="zeros")
+    assert tangent.compile(["dot_y"])(x=1.0, unused=np.ones(2), i=1, dot_unused=np.ones(2))["dot_y"] == 0
     with pytest.raises(errors.DTypeError, match="int64"):
         gc.differentiate(g, i)
 

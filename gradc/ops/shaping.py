@@ -145,7 +145,8 @@ transpose_op = linear(
 def transpose(x: Any, axes: Any = None) -> Node:
     """`np.transpose`: axes permuted, reversed by default."""
     (node,) = lift((x,), "transpose")
-    given = tuple(range(node.ndim))[::-1] if axes is None else tuple(normalize_axis(a, node.ndim, "transpose") for a in axes)
+    asked = axes if isinstance(axes, (tuple, list)) else range(node.ndim)[::-1] if axes is None else (axes,)
+    given = tuple(normalize_axis(a, node.ndim, "transpose") for a in asked)
     if sorted(given) != list(range(node.ndim)):
         raise ShapeError(f"transpose: {axes!r} is no permutation of the {node.ndim} axes of {show_shape(node.shape)}")
     return node if given == tuple(range(node.ndim)) else apply(transpose_op, (node,), (("axes", given),))
