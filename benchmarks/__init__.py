@@ -1,0 +1,1 @@
+"""Benchmarks of gradc against hand-written NumPy and the peer frameworks; run `python -m benchmarks`."""
