@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help mnist test check clean
+.PHONY: help mnist test check fuzz bench soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,5 +30,22 @@ check: $(READY)  ## lint, format, types
 fuzz: $(READY)  ## 20,000 random graphs, planned execution against the reference
 	@GRADC_FUZZ=20000 $(BIN)/python -m pytest -q tests/test_executor.py -k "planned or never"
 
+# The peers are installed one by one: what this machine cannot install, the run goes on without, and says so.
+BENCH := .bench-venv
+$(BENCH)/.ready: benchmarks/requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(BENCH)
+	@grep -v '^#' benchmarks/requirements.txt | while read -r peer; do \
+	    $(BENCH)/bin/python -m pip install --quiet "$$peer" || echo "bench: $$peer cannot be installed here, going on without it"; \
+	done
+	$(BENCH)/bin/python -m pip install --quiet -e .
+	@touch $@
+
+bench: $(BENCH)/.ready  ## time gradc against hand-written NumPy and its peers; make bench ARGS="--workload mnist --peer jax"
+	@$(BENCH)/bin/python -m benchmarks $(ARGS)
+
+soak: $(READY)  ## a million calls, planned against measured memory, and 16 threads (a few minutes)
+	@$(BIN)/python -m benchmarks.memory
+	@$(BIN)/python -m benchmarks.threads
+
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache out
+	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache out

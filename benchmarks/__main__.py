@@ -30,13 +30,13 @@ NOTES = (
     "Every side's numbers are compared with those of the hand-written NumPy after three calls from the same data, before it is "
     "timed: losses, values, gradients and the change of every weight agree within 2e-3 (float32) or 1e-9 (float64) of the "
     "largest entry. A side that differs is not timed, and is listed as missing.",
-    "Each framework has a process of its own (gradc and the hand-written NumPy share one, and so the BLAS); only one is active at "
+    "Each framework has a process of its own (gradc and hand-written NumPy share one, and so the BLAS); only one is active at "
     "a time, in an order that rotates from round to round. Every side uses its default threads.",
-    "A figure is the median of the rounds; a ratio is the median of the ratios within each round. A batch of calls starts when the "
+    "A figure is the median of the rounds; a ratio is the median of the ratios within each round. A batch starts when the "
     "processors are idle, or after a second: other programs, not results, decide that.",
-    "\"hand\" is NumPy with preallocated buffers, gradients derived by hand; \"hand-blocked\" the same over blocks that stay in the "
+    '"hand" is NumPy with preallocated buffers, gradients derived by hand; "hand-blocked" the same over blocks that stay in the '
     "cache; numba, which does not differentiate, compiles hand-derived loops.",
-    "First gradients are measured in new processes. \"warm\" means that the framework found what an earlier process left in its "
+    'First gradients are measured in new processes. "warm" means that the framework found what an earlier process left in its '
     "cache on disk; targets are held against those.",
 )
 
@@ -46,7 +46,9 @@ def main() -> None:
     given = arguments()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.monotonic()
-    sides = [side for peer in PEERS for side in peer.sides if wanted(side, given.peer) or side in ("gradc", "hand", "hand-blocked")]
+    sides = [
+        side for peer in PEERS for side in peer.sides if wanted(side, given.peer) or side in ("gradc", "hand", "hand-blocked")
+    ]
     found = Report(
         machine.describe(),
         machine.versions(("gradc", "numpy", *(peer.distribution for peer in PEERS))),
@@ -57,7 +59,8 @@ def main() -> None:
     for section in given.section:
         RUNS[section](found, sides, given)
     found.notes.append(
-        f"The run took {(time.monotonic() - started) / 60:.0f} minutes, {machine.waited / 60:.1f} of them waiting for other programs; "
+        f"The run took {(time.monotonic() - started) / 60:.0f} minutes, "
+        f"{machine.waited / 60:.1f} of them waiting for other programs; "
         f"load average at its end {os.getloadavg()[0]:.1f}."
     )
     print("\nTargets\n" + report.as_text(report.verdict_rows(found.verdicts)))
@@ -114,7 +117,9 @@ def run_steady(found: Report, sides: list[str], given: argparse.Namespace) -> No
 def run_first(found: Report, sides: list[str], given: argparse.Namespace) -> None:
     """Time to the first gradient of the MNIST step and of the chain."""
     mnist, chain = workload_named("mnist-100-100"), workload_named("chain-3000")
-    timed = firsts(found, mnist, ["gradc", "jax", "torch", "torch.compile", "torch.compile warm", "pytensor", "pytensor warm"], sides)
+    timed = firsts(
+        found, mnist, ["gradc", "jax", "torch", "torch.compile", "torch.compile warm", "pytensor", "pytensor warm"], sides
+    )
     for side, limits in FIRST_MNIST.items():
         ours, theirs = timed.get("gradc"), timed.get(side)
         if ours is None or theirs is None:
@@ -136,7 +141,9 @@ def run_first(found: Report, sides: list[str], given: argparse.Namespace) -> Non
 def firsts(found: Report, workload: Workload, names: list[str], sides: list[str]) -> dict[str, first.First]:
     """First gradients of `names`, those that `sides` holds, checked against each other."""
     timed: dict[str, first.First] = {}
-    rows: list[tuple[str, ...]] = [("side", "build to first gradient", "all rounds", "python to first gradient", "peak of the process")]
+    rows: list[tuple[str, ...]] = [
+        ("side", "build to first gradient", "all rounds", "python to first gradient", "peak of the process")
+    ]
     for name in names:
         if name.split()[0] not in sides:
             continue
@@ -201,9 +208,7 @@ def run_memory(found: Report, sides: list[str], given: argparse.Namespace) -> No
         peak = peak_of(workload)
         theirs = torch_peak(workload) if "torch" in sides and workload.family in ("mnist", "mlp") else None
         shown = "" if theirs is None else size(theirs)
-        rows.append(
-            (workload.title, size(peak.planned), size(peak.measured), f"{peak.error:.2%}", size(peak.live), shown)
-        )
+        rows.append((workload.title, size(peak.planned), size(peak.measured), f"{peak.error:.2%}", size(peak.live), shown))
         if workload.family in ("mnist", "mlp"):
             over = peak.measured / peak.live
             title = f"{workload.title}: peak memory"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import os
 import sys
 import tracemalloc
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.allocations import counting
-from benchmarks.peers import Side
+from benchmarks.peers import Side, builders
 from benchmarks.peers.gradc_side import BUILDERS
 from benchmarks.workloads import STEADY, Workload, data_of, workload_named
 
@@ -47,6 +48,22 @@ def peak_of(workload: Workload) -> Peak:
         result = executable(feeds)
     del result
     return Peak(memory.peak, counter.peak, max(memory.live))
+
+
+def torch_peak(workload: Workload) -> int | None:
+    """The most bytes of tensors that one warm call of PyTorch's side holds at once; None where PyTorch is absent."""
+    try:
+        side = builders("torch")[workload.family](workload, data_of(workload))
+        from torch import profiler
+    except ImportError:
+        return None
+    for _ in range(3):
+        side.call()
+    with profiler.profile(activities=[profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        side.call()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(itertools.accumulate(changes), default=0)
 
 
 def growth(workload: Workload, calls: int) -> tuple[int, int]:

@@ -183,9 +183,7 @@ def chain(ops: int, *targets: Target) -> Workload:
     return Workload(f"chain-{ops}", "chain", f"chain of {ops:,} ops", {"ops": ops}, targets)
 
 
-MLP = Workload(
-    "mlp-6", "mlp", "6-layer MLP, width 256, batch 128", {"batch": 128, "width": 256, "layers": 6}, (PEERS,)
-)
+MLP = Workload("mlp-6", "mlp", "6-layer MLP, width 256, batch 128", {"batch": 128, "width": 256, "layers": 6}, (PEERS,))
 LAYERNORM = Workload(
     "layernorm-3",
     "layernorm",

@@ -98,9 +98,7 @@ def value_and_gradient(function_of: Callable[[Workload], Callable[[Any], Any]]) 
 
 def elementwise(workload: Workload) -> Callable[[Any], Any]:
     """The elementwise expression."""
-    return lambda x: np.sum(
-        np.tanh(x) * np.exp(-(x**2) / 2) + np.log(np.sqrt(x**2 + 1)) / (1 + np.exp(-x))
-    )
+    return lambda x: np.sum(np.tanh(x) * np.exp(-(x**2) / 2) + np.log(np.sqrt(x**2 + 1)) / (1 + np.exp(-x)))
 
 
 def rosenbrock(workload: Workload) -> Callable[[Any], Any]:

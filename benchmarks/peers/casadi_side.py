@@ -23,7 +23,6 @@ def prepared(function: Any, x: Any, names: tuple[str, ...]) -> Side:
     for i, array in enumerate(outputs.values()):
         buffer.set_res(i, memoryview(array))
 
-
     def read() -> Data:
         assert buffer  # it owns what `call` works on, so it must live as long
         return {name: array[0] if name == "value" else array for name, array in outputs.items()}

@@ -258,20 +258,20 @@ def elementwise_blocked(workload: Workload, data: Data) -> Side:
 def elementwise_kernel(like: Array) -> Callable[[Array, Array], Array]:
     """(x, gradient) -> value, in buffers as long as `like` or shorter.
 
-    With t = tanh x, e = exp(-x^2/2), q = x^2 + 1, l = log(q)/2 and s = 1/(1 + exp -x), the value is
-    sum(t e + l s) and the gradient is e (1 - t (t + x)) + s (x/q + l (1 - s)).
+    With t = tanh x, e = exp(-x^2/2), q = x^2 + 1, h = log(q)/2 and s = 1/(1 + exp -x), the value is
+    sum(t e + h s) and the gradient is e (1 - t (t + x)) + s (x/q + h (1 - s)).
     """
     buffers = np.empty((6, len(like)), like.dtype)
 
     def run(x: Array, gradient: Array) -> Array:
-        t, e, q, l, s, u = buffers[:, : len(x)]
+        t, e, q, h, s, u = buffers[:, : len(x)]
         np.tanh(x, out=t)
         np.multiply(x, x, out=q)
         np.multiply(q, -0.5, out=e)
         np.exp(e, out=e)
         np.add(q, 1, out=q)
-        np.log(q, out=l)
-        np.multiply(l, 0.5, out=l)
+        np.log(q, out=h)
+        np.multiply(h, 0.5, out=h)
         np.negative(x, out=s)
         np.exp(s, out=s)
         np.add(s, 1, out=s)
@@ -281,13 +281,13 @@ def elementwise_kernel(like: Array) -> Callable[[Array, Array], Array]:
         np.add(t, x, out=gradient)
         np.multiply(u, gradient, out=gradient)
         np.subtract(e, gradient, out=gradient)
-        np.multiply(l, s, out=l)
-        np.add(u, l, out=u)
+        np.multiply(h, s, out=h)
+        np.add(u, h, out=u)
         np.multiply(q, s, out=q)
         np.add(gradient, q, out=gradient)
         np.subtract(1, s, out=s)
-        np.multiply(l, s, out=l)
-        np.add(gradient, l, out=gradient)
+        np.multiply(h, s, out=h)
+        np.add(gradient, h, out=gradient)
         return np.add.reduce(u)
 
     return run

@@ -108,9 +108,7 @@ def value_and_gradient(function_of: Callable[[Workload], Callable[[Any], Any]]) 
 
 def elementwise(workload: Workload) -> Callable[[Any], Any]:
     """The elementwise expression."""
-    return lambda x: (
-        jnp.tanh(x) * jnp.exp(-(x**2) / 2) + jnp.log(jnp.sqrt(x**2 + 1)) / (1 + jnp.exp(-x))
-    ).sum()
+    return lambda x: (jnp.tanh(x) * jnp.exp(-(x**2) / 2) + jnp.log(jnp.sqrt(x**2 + 1)) / (1 + jnp.exp(-x))).sum()
 
 
 def rosenbrock(workload: Workload) -> Callable[[Any], Any]:

@@ -106,9 +106,7 @@ def value_and_gradient(function_of: Callable[[Workload], Callable[[Any], Any]]) 
 
 def elementwise(workload: Workload) -> Callable[[Any], Any]:
     """The elementwise expression."""
-    return lambda x: (
-        pt.tanh(x) * pt.exp(-(x**2) / 2) + pt.log(pt.sqrt(x**2 + 1)) / (1 + pt.exp(-x))
-    ).sum()
+    return lambda x: (pt.tanh(x) * pt.exp(-(x**2) / 2) + pt.log(pt.sqrt(x**2 + 1)) / (1 + pt.exp(-x))).sum()
 
 
 def rosenbrock(workload: Workload) -> Callable[[Any], Any]:

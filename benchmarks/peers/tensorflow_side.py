@@ -8,10 +8,10 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import tensorflow as tf  # noqa: E402 - reads the environment above
+import tensorflow as tf
 
-from benchmarks.peers import Builder, Side  # noqa: E402
-from benchmarks.workloads import EPSILON, L2, LEARNING_RATE, Data, Workload, weight_names  # noqa: E402
+from benchmarks.peers import Builder, Side
+from benchmarks.workloads import EPSILON, L2, LEARNING_RATE, Data, Workload, weight_names
 
 Tree = dict[str, Any]
 Loss = Callable[[Tree, Any, Any], Any]
@@ -77,9 +77,7 @@ def training(loss_of: Callable[[Workload], Loss], xla: bool) -> Builder:
         def step(x: Any, y: Any) -> Any:
             with tf.GradientTape() as tape:
                 value = loss(weights, x, y)
-            for variable, gradient in zip(
-                weights.values(), tape.gradient(value, list(weights.values())), strict=True
-            ):
+            for variable, gradient in zip(weights.values(), tape.gradient(value, list(weights.values())), strict=True):
                 variable.assign_sub(LEARNING_RATE * gradient)
             return value
 
@@ -116,9 +114,7 @@ def value_and_gradient(function_of: Callable[[Workload], Callable[[Any], Any]], 
 
 def elementwise(workload: Workload) -> Callable[[Any], Any]:
     """The elementwise expression."""
-    return lambda x: tf.reduce_sum(
-        tf.tanh(x) * tf.exp(-(x**2) / 2) + tf.math.log(tf.sqrt(x**2 + 1)) / (1 + tf.exp(-x))
-    )
+    return lambda x: tf.reduce_sum(tf.tanh(x) * tf.exp(-(x**2) / 2) + tf.math.log(tf.sqrt(x**2 + 1)) / (1 + tf.exp(-x)))
 
 
 def rosenbrock(workload: Workload) -> Callable[[Any], Any]:

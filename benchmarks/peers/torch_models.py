@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from benchmarks.workloads import EPSILON, L2, Workload
 
@@ -15,7 +15,7 @@ Loss = Callable[[dict[str, Any], Any, Any], Any]
 
 def mnist_loss(workload: Workload) -> Loss:
     """Two matrices, no biases."""
-    return lambda w, x, y: F.cross_entropy(F.relu(x @ w["w1"]) @ w["w2"], y)
+    return lambda w, x, y: functional.cross_entropy(functional.relu(x @ w["w1"]) @ w["w2"], y)
 
 
 def mlp_loss(workload: Workload) -> Loss:
@@ -24,8 +24,8 @@ def mlp_loss(workload: Workload) -> Loss:
 
     def loss(w: dict[str, Any], x: Any, y: Any) -> Any:
         for layer in range(1, layers):
-            x = F.relu(torch.addmm(w[f"b{layer}"], x, w[f"w{layer}"]))
-        return F.cross_entropy(torch.addmm(w[f"b{layers}"], x, w[f"w{layers}"]), y)
+            x = functional.relu(torch.addmm(w[f"b{layer}"], x, w[f"w{layer}"]))
+        return functional.cross_entropy(torch.addmm(w[f"b{layers}"], x, w[f"w{layers}"]), y)
 
     return loss
 
@@ -36,8 +36,8 @@ def layernorm_loss(workload: Workload) -> Loss:
     def loss(w: dict[str, Any], h: Any, y: Any) -> Any:
         for i in range(1, workload["layers"] + 1):
             z = h @ w[f"w{i}"]
-            h = h + F.relu(F.layer_norm(z, z.shape[1:], w[f"g{i}"], w[f"b{i}"], EPSILON))
-        return F.cross_entropy(h @ w["w_out"], y)
+            h = h + functional.relu(functional.layer_norm(z, z.shape[1:], w[f"g{i}"], w[f"b{i}"], EPSILON))
+        return functional.cross_entropy(h @ w["w_out"], y)
 
     return loss
 
@@ -47,16 +47,14 @@ def logistic_loss(workload: Workload) -> Loss:
 
     def loss(w: dict[str, Any], x: Any, y: Any) -> Any:
         z = torch.mv(x, w["w"]) + w["b"]
-        return F.binary_cross_entropy_with_logits(z, y) + L2 / 2 * torch.dot(w["w"], w["w"])
+        return functional.binary_cross_entropy_with_logits(z, y) + L2 / 2 * torch.dot(w["w"], w["w"])
 
     return loss
 
 
 def elementwise(workload: Workload) -> Callable[[Any], Any]:
     """The elementwise expression."""
-    return lambda x: (
-        torch.tanh(x) * torch.exp(-(x**2) / 2) + torch.log(torch.sqrt(x**2 + 1)) / (1 + torch.exp(-x))
-    ).sum()
+    return lambda x: (torch.tanh(x) * torch.exp(-(x**2) / 2) + torch.log(torch.sqrt(x**2 + 1)) / (1 + torch.exp(-x))).sum()
 
 
 def rosenbrock(workload: Workload) -> Callable[[Any], Any]:
