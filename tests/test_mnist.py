@@ -1,8 +1,14 @@
 """The MNIST example: the IDX reader's errors, and training against hand-written gradients."""
 
 import gzip
+import os
+import re
+import shutil
+import signal
 import struct
+import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -72,6 +78,77 @@ def test_counts_must_agree(tmp_path):
     (tmp_path / "l").write_bytes(encode(LABELS[:1]))
     with pytest.raises(idx.IdxError, match="2 images"):
         idx.parse_mnist(tmp_path / "i", tmp_path / "l")
+
+
+def test_a_missing_file_is_named(tmp_path, capsys):
+    assert train.main(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert f"error: {tmp_path} has no t10k-images-idx3-ubyte" in capsys.readouterr().err
+    with pytest.raises(idx.IdxError, match="cannot be read: No such file"):
+        idx.read_idx(tmp_path / "nothing", 3)
+
+
+def test_too_few_images_are_refused(tmp_path, capsys):
+    write_pair(tmp_path, IMAGES, LABELS)
+    assert train.main(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "2 images are too few" in capsys.readouterr().err
+
+
+def write_pair(folder, images, labels, half="t10k"):
+    (folder / f"{half}-images-idx3-ubyte").write_bytes(encode(images))
+    (folder / f"{half}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(encode(labels)))
+
+
+def random_data(folder, count=400):
+    rng = np.random.default_rng(0)
+    write_pair(folder, rng.integers(0, 256, (count, 28, 28), np.uint8), rng.integers(0, 10, count).astype(np.uint8))
+
+
+def trained(x, y, hidden, size, epochs):
+    """The weights after so many epochs."""
+    w = train.weights(x.shape[1], hidden, 10, 0)
+    step = gc.compile(train.build(x.shape[1], hidden, 10, 0.2), ["loss"], updates={"w1": "w1_next", "w2": "w2_next"})
+    for _ in range(epochs):
+        for xb, yb in train.batches(x, y, size):
+            step(x=xb, y=yb, **w)
+    return w
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.03, 0.1])
+def test_an_interrupt_leaves_the_weights_of_the_last_finished_epoch(tmp_path, delay):
+    pytest.importorskip("tqdm")
+    random_data(tmp_path)
+    program = [sys.executable, ROOT / "examples" / "mnist" / "train.py", "--data", tmp_path, "--out", tmp_path / "out"]
+    options = ["--hidden", "20", "--batch", "7", "--epochs", "1000000"]
+    with subprocess.Popen([*program, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not process.stdout.readline().startswith("epoch   2"):
+            assert process.poll() is None
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        said, complained = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in complained
+    finished = int(re.search(r"interrupted: the weights of epoch (\d+) are in", said)[1])
+    assert finished >= 2 and os.listdir(tmp_path / "out") == ["weights.npz"]
+    data = train.load(tmp_path)
+    wanted = trained(*data.train, 20, 7, finished)
+    with np.load(tmp_path / "out" / "weights.npz") as kept:
+        assert sorted(kept) == ["w1", "w2"]
+        for name in wanted:
+            np.testing.assert_array_equal(kept[name], wanted[name])
+
+
+def test_a_run_writes_what_it_says(tmp_path, capsys):
+    for needed in ("tqdm", "matplotlib"):
+        pytest.importorskip(needed)
+    random_data(tmp_path, 60)
+    out = tmp_path / "out"
+    options = ["--data", str(tmp_path), "--out", str(out), "--batch", "13", "--epochs", "3", "--hidden", "8"]
+    assert train.main(options) == 0
+    said = capsys.readouterr().out
+    assert f"the test half of MNIST in {tmp_path}: the first 80 % train, the rest tests (48 + 12)" in said
+    assert [line[:9] for line in said.splitlines()[1:4]] == ["epoch   1", "epoch   2", "epoch   3"]
+    assert {"loss.png", "graph.dot", "step.py", "weights.npz"} <= set(os.listdir(out))
+    assert (out / "loss.png").read_bytes()[:4] == b"\x89PNG" and "float32[13, 784]" in (out / "step.py").read_text()
+    assert (out / "graph.svg").exists() == bool(shutil.which("dot"))
 
 
 def by_hand(x, y, w1, w2, step, size):

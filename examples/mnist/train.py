@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +32,15 @@ class Data(NamedTuple):
     test: tuple[Array, Array]
 
 
+class Row(NamedTuple):
+    """What one epoch came to: mean losses, and shares of wrong labels."""
+
+    train_loss: float
+    train_error: float
+    test_loss: float
+    test_error: float
+
+
 def load(folder: Path | None) -> Data:
     """MNIST's four files, or its two test files split 80/20; scikit-learn's digits without a folder."""
     if folder is None:
@@ -43,6 +54,8 @@ def load(folder: Path | None) -> Data:
     if _find(folder, "train-images-idx3-ubyte") is None:
         return _split(f"the test half of MNIST in {folder}", *test)
     train = _pair(folder, "train")
+    if train[0].shape[1] != test[0].shape[1]:
+        raise IdxError(f"{folder}: images of {train[0].shape[1]} pixels to train, of {test[0].shape[1]} to test")
     return Data(f"MNIST in {folder}", train, test)
 
 
@@ -63,6 +76,8 @@ def _pair(folder: Path, half: str) -> tuple[Array, Array]:
         if path is None:
             raise IdxError(f"{folder} has no {name} or {name}.gz")
     images, labels = parse_mnist(paths[0] or "", paths[1] or "")
+    if len(images) < 5:
+        raise IdxError(f"{paths[0]}: {len(images)} images are too few to train and test with")
     return images, labels.astype(np.int64)
 
 
@@ -99,8 +114,24 @@ def batches(images: Array, labels: Array, size: int) -> Iterator[tuple[Array, Ar
 def save_whole(path: Path, arrays: dict[str, Array]) -> None:
     """Write an `.npz` so that a reader sees the old file or the new one, never half."""
     partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **arrays)  # type: ignore[arg-type]
-    os.replace(partial, path)
+    try:
+        np.savez(partial, **arrays)  # type: ignore[arg-type]
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of this block."""
+    pending: list[int] = []
+    outer = signal.signal(signal.SIGINT, lambda number, frame: pending.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, outer)
+    if pending:
+        raise KeyboardInterrupt
 
 
 def train(options: argparse.Namespace) -> int:
@@ -115,21 +146,28 @@ def train(options: argparse.Namespace) -> int:
     measure = gc.compile(graph, ["loss", "logits"])
     w = weights(data.train[0].shape[1], options.hidden, classes, options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
-    history: list[tuple[float, float, float, float]] = []
+    history: list[Row] = []
+    source = ""
     try:
         for epoch in range(1, options.epochs + 1):
             for x, y in tqdm(list(batches(*data.train, options.batch)), desc=f"epoch {epoch}", leave=False):
                 step(x=x, y=y, **w)
-            row = (*score(measure, data.train, w), *score(measure, data.test, w))
-            history.append(row)
-            save_whole(options.out / "weights.npz", w)
-            print(f"epoch {epoch:3}: train loss {row[0]:.4f} error {row[1]:.2%}   test loss {row[2]:.4f} error {row[3]:.2%}")
+                source = source or step.source  # of a whole batch, not of the last one
+            row = Row(*score(measure, data.train, w), *score(measure, data.test, w))
+            with uninterrupted():
+                save_whole(options.out / "weights.npz", w)
+                history.append(row)
+            print(
+                f"epoch {epoch:3}: train loss {row.train_loss:.4f} error {row.train_error:.2%}   "
+                f"test loss {row.test_loss:.4f} error {row.test_error:.2%}",
+                flush=True,
+            )
     except KeyboardInterrupt:
         kept = f"the weights of epoch {len(history)} are in {options.out}" if history else "no epoch had finished"
         print(f"\ninterrupted: {kept}")
         return 130
-    report(options.out, graph, step, history)
-    print(f"test accuracy {1 - history[-1][3]:.2%}; curve, graph, source and weights are in {options.out}")
+    report(options.out, graph, source, history)
+    print(f"test accuracy {1 - history[-1].test_error:.2%}; curve, graph, source and weights are in {options.out}")
     return 0
 
 
@@ -139,23 +177,28 @@ def score(measure: gc.Executable, pair: tuple[Array, Array], w: dict[str, Array]
     return float(out["loss"]), float((out["logits"].argmax(1) != pair[1]).mean())
 
 
-def report(out: Path, graph: gc.Graph, step: gc.Executable, history: list[tuple[float, float, float, float]]) -> None:
-    """The loss curve, the gradient graph and the emitted source, as files."""
+def report(out: Path, graph: gc.Graph, source: str, history: list[Row]) -> None:
+    """The curves, the gradient graph and the emitted source, as files."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 4), layout="constrained")
     epochs = range(1, len(history) + 1)
-    axes.plot(epochs, [h[0] for h in history], marker="o", label="train")
-    axes.plot(epochs, [h[2] for h in history], marker="s", label="test")
-    axes.set(xlabel="epoch", ylabel="cross entropy", title="Loss per epoch")
-    axes.legend()
+    for half, style in (("train", "o-"), ("test", "s-")):
+        left.plot(epochs, [getattr(row, f"{half}_loss") for row in history], style, markersize=3, label=half)
+        right.plot(epochs, [100 * getattr(row, f"{half}_error") for row in history], style, markersize=3, label=half)
+    left.set(xlabel="epoch", ylabel="cross entropy", title="Loss", yscale="log")
+    right.set(xlabel="epoch", ylabel="wrong labels, %", title="Error", ylim=(0, None))
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(True, which="both", alpha=0.3)
+        axes.legend()
     figure.savefig(out / "loss.png", dpi=120)
     pyplot.close(figure)
     (out / "graph.dot").write_text(graph.to_dot(), encoding="utf-8")
-    (out / "step.py").write_text(step.source, encoding="utf-8")
+    (out / "step.py").write_text(source, encoding="utf-8")
     if shutil.which("dot"):
         subprocess.run(["dot", "-Tsvg", str(out / "graph.dot"), "-o", str(out / "graph.svg")], check=True)
 
@@ -171,6 +214,13 @@ def _positive(kind: type) -> Any:
     return parse
 
 
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 on, got {text}")
+    return value
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train a two-layer network on handwritten digits with gradc.")
@@ -179,15 +229,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=_positive(int), default=100)
     parser.add_argument("--step", type=_positive(float), default=0.2)
     parser.add_argument("--epochs", type=_positive(int), default=None, help="default: 10, or 40 for the bundled digits")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_count, default=0)
     parser.add_argument("--out", type=Path, default=Path("out"))
     options = parser.parse_args(arguments)
     options.epochs = options.epochs or (10 if options.data else 40)
     try:
         return train(options)
-    except IdxError as error:
+    except (IdxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        print(f"error: this example needs {error.name}: pip install 'gradc[examples]'", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted")
+        return 130
 
 
 if __name__ == "__main__":
