@@ -13,7 +13,7 @@ import numpy as np
 
 from gradc.backends.numpy import TimedProgram
 from gradc.ir import CONSTANT, Array, Node
-from gradc.plan import Plan, nbytes_of
+from gradc.plan import ALIGNMENT, Block, Home, Plan, live_bytes, nbytes_of
 from gradc.types import Dim, Shape, TensorType, size_of
 
 
@@ -21,10 +21,10 @@ class Memory(NamedTuple):
     """The memory of one call, in bytes: integers, or sympy expressions where dimensions have no value.
 
     Attributes:
-        arena: planned buffers, all in one block; with symbolic dimensions, the largest live set, which bounds it below.
+        arena: planned buffers, all in one aligned block; with symbolic dimensions, the largest live set, which bounds it below.
         constants: what the graph's constants hold.
         outputs: the arrays that a call returns.
-        peak: arena + outputs.
+        peak: arena, outputs, and the most that ops which make their own results hold at once.
         live: the bytes of the arena alive at each step of the schedule.
         at_peak: the nodes alive where `live` is largest (where all sizes are numbers).
     """
@@ -50,7 +50,18 @@ def memory_of(plan: Plan, unknown: frozenset[str]) -> Memory:
     outputs = sum(nbytes_of(plan.types[n]) for n in fresh)
     top = max(range(len(plan.live_bytes)), key=plan.live_bytes.__getitem__)
     alive = [h[-1] for b, h in zip(plan.blocks, plan.holders, strict=True) if b.first <= top <= b.last and b.nbytes]
-    return Memory(plan.arena_bytes, constants, outputs, plan.arena_bytes + outputs, plan.live_bytes, tuple(alive))
+    arena = plan.arena_bytes + ALIGNMENT
+    return Memory(arena, constants, outputs, arena + outputs + _fresh_bytes(plan), plan.live_bytes, tuple(alive))
+
+
+def _fresh_bytes(plan: Plan) -> int:
+    """The most bytes alive at once of results that are in no planned memory."""
+    fresh = [
+        Block(k, plan.last_use[node], nbytes_of(plan.types[node]))
+        for k, node in enumerate(plan.order)
+        if plan.home[node] is Home.FRESH
+    ]
+    return max(live_bytes(fresh, len(plan.order)))
 
 
 def _symbolic_memory(plan: Plan, constants: int, fresh: Sequence[Node]) -> Memory:

@@ -102,12 +102,12 @@ def make_plan(
     before they run: what a schedule of many small calls wants.
     """
     types, attrs = _concrete(graph, dims)
-    computed = [n for n in graph.nodes if n.inputs]
-    results = [node for _, node in outputs] + [node for _, node in updates]
     layout = _Layout(types, attrs)
-    computed = _updates_last(computed, [node for _, node in updates])
-    computed = _cheaper_order(computed, results, types, layout)
-    return _Planner(graph, dict(dims), tuple(outputs), tuple(updates), computed, types, attrs, layout, resident).plan()
+    plans = [
+        _Planner(graph, dict(dims), tuple(outputs), tuple(updates), order, types, attrs, layout, resident).plan()
+        for order in _orders(graph, [node for _, node in outputs], dict(updates), types, layout)
+    ]
+    return min(plans, key=lambda plan: plan.arena_bytes)
 
 
 def _concrete(graph: Graph, dims: Mapping[str, int]) -> tuple[dict[Node, TensorType], dict[Node, dict[str, Any]]]:
@@ -168,10 +168,46 @@ class _Layout:
 # --- order -------------------------------------------------------------------------------------------
 
 
-def _updates_last(nodes: list[Node], updates: Sequence[Node]) -> list[Node]:
-    """Updates after all that can come before them: what reads a variable runs before it is overwritten."""
+def _orders(
+    graph: Graph, outputs: Sequence[Node], updates: Mapping[str, Node], types: Mapping[Node, TensorType], layout: _Layout
+) -> list[list[Node]]:
+    """The orders worth planning: as the nodes were made and, where there are bytes to save, the greedy one."""
+    nodes = [n for n in graph.nodes if n.inputs]
+    before = _before_updates(graph, nodes, updates, layout)
+    created = _updates_early(_updates_last(nodes, updates.values()), before)
+    kept = set(outputs)
+    sizes = {n: 0 if n.op.view or (n in before and n not in kept) else nbytes_of(types[n]) for n in nodes}
+    if len(nodes) > _GREEDY_NODES or sum(sizes.values()) <= _SMALL_BYTES:
+        return [created]
+    greedy = greedy_order(created, outputs, sizes, before)
+    return [created, greedy] if len(greedy) == len(nodes) else [created]
+
+
+def _before_updates(graph: Graph, nodes: Sequence[Node], updates: Mapping[str, Node], layout: _Layout) -> dict[Node, list[Node]]:
+    """For each update, what has to run before it: nodes that read the value which it overwrites, and all that might fail.
+
+    A call that raises has then updated nothing. An op with a kernel cannot fail: it is NumPy writing where there is room.
+    """
     if not updates:
-        return nodes
+        return {}
+    root: dict[Node, Node] = {}
+    users: dict[Node, list[Node]] = {}
+    for node in nodes:
+        if node.op.view and layout.is_view(node):
+            root[node] = root.get(node.inputs[0], node.inputs[0])
+        for i in node.inputs:
+            users.setdefault(root.get(i, i), []).append(node)
+    fallible = [n for n in nodes if n.op.kernel is None and not n.op.view]
+    found: dict[Node, list[Node]] = {}
+    for name, node in updates.items():
+        if node.inputs and name in graph.placeholders:
+            before = (*users.get(graph.placeholders[name], ()), *fallible)
+            found.setdefault(node, []).extend(u for u in before if u is not node)
+    return found
+
+
+def _updates_last(nodes: list[Node], updates: Iterable[Node]) -> list[Node]:
+    """Updates after all that can come before them: what reads a variable runs before it is overwritten."""
     last = set(updates)
     for node in nodes:
         if node not in last and any(i in last for i in node.inputs):
@@ -179,29 +215,40 @@ def _updates_last(nodes: list[Node], updates: Sequence[Node]) -> list[Node]:
     return [n for n in nodes if n not in last] + [n for n in nodes if n in last]
 
 
-def _cheaper_order(nodes: list[Node], results: Sequence[Node], types: Mapping[Node, TensorType], layout: _Layout) -> list[Node]:
-    """The order the nodes were made in, or the greedy one where that needs less memory."""
-    del layout
-    if len(nodes) > _GREEDY_NODES:
-        return nodes
-    sizes = {n: nbytes_of(types[n]) if not n.op.view else 0 for n in nodes}
-    if sum(sizes.values()) <= _SMALL_BYTES:
-        return nodes
-    greedy = greedy_order(nodes, results, sizes)
-    return greedy if peak_of(greedy, results, sizes) < peak_of(nodes, results, sizes) else nodes
+def _updates_early(order: list[Node], before: Mapping[Node, Sequence[Node]]) -> list[Node]:
+    """Each update moved up to the last that has to run before it, so that the memory of its gradient is free again."""
+    position = {node: k for k, node in enumerate(order)}
+
+    def place(node: Node) -> tuple[int, bool]:
+        if node not in before:
+            return position[node], False
+        return max(position.get(i, -1) for i in (*node.inputs, *before[node])), True
+
+    return sorted(order, key=place)
 
 
-def greedy_order(nodes: Sequence[Node], results: Iterable[Node], sizes: Mapping[Node, int]) -> list[Node]:
-    """At each step the ready node that grows the live set least; ties in the order they were made."""
+def greedy_order(
+    nodes: Sequence[Node],
+    results: Iterable[Node],
+    sizes: Mapping[Node, int],
+    after: Mapping[Node, Sequence[Node]] | None = None,
+) -> list[Node]:
+    """At each step the ready node that grows the live set least; ties in the order they were made.
+
+    `after` names nodes that one has to wait for though it reads none of them; where that is a circle, the order ends early.
+    """
+    after = after or {}
     inside = set(nodes)
     users: dict[Node, list[Node]] = {}
     waiting: dict[Node, int] = {}
     remaining: dict[Node, int] = {}
     for node in nodes:
         operands = {i for i in node.inputs if i in inside}
-        waiting[node] = len(operands)
-        for i in operands:
+        awaited = operands.union(after.get(node, ()))
+        waiting[node] = len(awaited)
+        for i in awaited:
             users.setdefault(i, []).append(node)
+        for i in operands:
             remaining[i] = remaining.get(i, 0) + 1
     kept = set(results)
 

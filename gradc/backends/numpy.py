@@ -211,6 +211,7 @@ class _Emitter:
         self._functions: dict[tuple[str, Any], str] = {}
         self._timed = timed
         self.targets = {name: f"u{k}" for k, (name, _) in enumerate(plan.updates, 1)}
+        self._local, self._dying = _fresh_values(plan)
         self._update_of = {node: self.targets[name] for name, node in plan.updates if plan.home.get(node) is Home.UPDATE}
 
     # the module
@@ -218,6 +219,7 @@ class _Emitter:
     def module(self) -> str:
         for step in self.plan.steps:
             self._step(step)
+            self._release(step.node)
         self._copy_outputs()
         self._write_updates()
         returned = "{" + ", ".join(f"{name!r}: {self._output_name(k)}" for k, (name, _) in enumerate(self.plan.outputs)) + "}"
@@ -325,6 +327,12 @@ class _Emitter:
             self.marks.append(node)
             self.lines.append("mark()")
 
+    def _release(self, node: Node) -> None:
+        """Let go of results in memory of their own that no step after `node` reads."""
+        for root in self._dying.get(node, ()):
+            names = [self.names[n] for n in self._local[root] if self.names[n] in self._defined]
+            self.lines.append(f"del {', '.join(names)}")
+
     def _kernel_step(self, node: Node, kernel: Kernel, scratch: tuple[int, ...]) -> None:
         if self.plan.home[node] is Home.OUTPUT:
             self._new_output(node)
@@ -416,6 +424,19 @@ class _Emitter:
                 source = f"c{len(pending)}"
             pending.append((self.targets[name], source))
         self.lines += [f"copyto({target}, {source})" for target, source in pending]
+
+
+def _fresh_values(plan: Plan) -> tuple[dict[Node, list[Node]], dict[Node, list[Node]]]:
+    """Each result in memory of its own with the views of it, and the steps after which those are dead."""
+    local: dict[Node, list[Node]] = {n: [] for n in plan.order if plan.home[n] is Home.FRESH}
+    for node in plan.order if local else ():
+        if plan.root[node] in local:
+            local[plan.root[node]].append(node)
+    dying: dict[Node, list[Node]] = {}
+    for node in local:
+        if plan.last_use[node] < len(plan.order):
+            dying.setdefault(plan.order[plan.last_use[node]], []).append(node)
+    return local, dying
 
 
 def _bind(node: Node, attrs: dict[str, Any], fresh: bool) -> Callable[..., Any]:
