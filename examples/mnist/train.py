@@ -214,7 +214,7 @@ def _positive(kind: type) -> Any:
     return parse
 
 
-def _count(text: str) -> int:
+def integer(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"expected an integer from 0 on, got {text}")
@@ -229,7 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=_positive(int), default=100)
     parser.add_argument("--step", type=_positive(float), default=0.2)
     parser.add_argument("--epochs", type=_positive(int), default=None, help="default: 10, or 40 for the bundled digits")
-    parser.add_argument("--seed", type=_count, default=0)
+    parser.add_argument("--seed", type=integer, default=0)
     parser.add_argument("--out", type=Path, default=Path("out"))
     options = parser.parse_args(arguments)
     options.epochs = options.epochs or (10 if options.data else 40)
