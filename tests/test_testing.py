@@ -77,6 +77,24 @@ def test_a_large_variable_is_checked_along_random_directions():
     testing.check_gradients(g, {"x": value})
 
 
+def test_kinks_near_the_point_are_told_from_wrong_rules():
+    """Of 4,000 hidden units some lie within a step of their kink: the differences take smaller steps, nobody is blamed."""
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.standard_normal((40, 30)), "w": rng.standard_normal((30, 100)), "u": rng.standard_normal((100, 3))}
+    g = gc.Graph("g")
+    x, w, u = (g.placeholder(name, value.shape) for name, value in feeds.items())
+    g.output("loss", gc.softmax_cross_entropy(gc.relu(x @ w) @ u, np.arange(40) % 3).mean())
+    testing.check_gradients(g, feeds)
+
+
+def test_a_gradient_graph_is_checked_like_any_other():
+    feeds = {"x": np.array([0.5, -1.3]), "y": np.array([1.5, 0.3])}
+    g = graph_of(lambda x, y: (np.sin(x) * y).sum(), **feeds)
+    testing.check_gradients(gc.differentiate(g, ["x", "y"]), feeds)
+    feeds["dot_x"] = np.ones(2)
+    testing.check_gradients(gc.differentiate(g, "x", mode="forward"), feeds)
+
+
 def test_points_of_every_size():
     feeds = {"x": np.array([1e-9, 1e-4, 3.0, 1e6])}
     testing.check_gradients(graph_of(lambda x: np.log(x) * np.sqrt(x), **feeds), feeds, rtol=1e-5)
@@ -116,6 +134,18 @@ def test_a_wrong_partial_is_found_and_named():
         text = failure(g, {"x": [0.5, 2.0]})
     assert re.match(r"d y\[0\] / d x\[0\]: reverse mode gives 1\.45\d*, differences give 0\.968", text)
     assert re.search(r"the vjp of op 'wrong_square' is wrong at wrong_square float64\[2\] \(.*test_testing\.py:\d+\)", text)
+
+
+@pytest.mark.parametrize("factor", [1.01, 1 + 1e-5, 1 - 3e-6])
+def test_a_rule_wrong_by_little_is_found(factor):
+    def make():
+        return elementwise("wrong_exp", np.exp, partials=(lambda x, out: out * factor,), public=False)
+
+    with declared(make) as wrong:
+        feeds = {"x": np.linspace(-1, 1, 5)}
+        assert "op 'wrong_exp' is wrong" in failure(graph_of(lambda x: np.sin(wrong(x)).sum(), **feeds), feeds, order=1)
+        feeds = {"x": np.linspace(-1, 1, 500)}
+        assert "op 'wrong_exp' is wrong" in failure(graph_of(lambda x: np.sin(wrong(x)), **feeds), feeds, order=1)
 
 
 def test_the_entry_is_that_of_the_wrong_value():
