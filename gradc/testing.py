@@ -224,7 +224,8 @@ class _Differences:
         base = self._point[move.name]
         scale = 1.0 if move.entry is None else max(1.0, abs(float(base[move.entry])))
         ahead, behind = (self._value(move.name, base + sign * step * scale * move.direction) for sign in (1, -1))
-        return (ahead - behind) / (2 * step * scale)
+        with np.errstate(all="ignore"):
+            return (ahead - behind) / (2 * step * scale)
 
     def _value(self, name: str, value: Array) -> Array:
         return evaluate(self._graph, {**self._point, name: value})[self._output]

@@ -40,6 +40,12 @@ class Row(NamedTuple):
     test_loss: float
     test_error: float
 
+    def __str__(self) -> str:
+        return (
+            f"train loss {self.train_loss:.4f} error {self.train_error:.2%}   "
+            f"test loss {self.test_loss:.4f} error {self.test_error:.2%}"
+        )
+
 
 def load(folder: Path | None) -> Data:
     """MNIST's four files, or its two test files split 80/20; scikit-learn's digits without a folder."""
@@ -122,16 +128,14 @@ def save_whole(path: Path, arrays: dict[str, Array]) -> None:
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for the end of this block."""
-    pending: list[int] = []
-    outer = signal.signal(signal.SIGINT, lambda number, frame: pending.append(number))
+def noted_interrupts() -> Iterator[list[int]]:
+    """Ctrl-C is noted in the list, not raised: the block ends when nothing is half done."""
+    noted: list[int] = []
+    outer = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
     try:
-        yield
+        yield noted
     finally:
         signal.signal(signal.SIGINT, outer)
-    if pending:
-        raise KeyboardInterrupt
 
 
 def train(options: argparse.Namespace) -> int:
@@ -148,23 +152,21 @@ def train(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     history: list[Row] = []
     source = ""
-    try:
+    with noted_interrupts() as interrupted:
         for epoch in range(1, options.epochs + 1):
             for x, y in tqdm(list(batches(*data.train, options.batch)), desc=f"epoch {epoch}", leave=False):
                 step(x=x, y=y, **w)
                 source = source or step.source  # of a whole batch, not of the last one
-            row = Row(*score(measure, data.train, w), *score(measure, data.test, w))
-            with uninterrupted():
-                save_whole(options.out / "weights.npz", w)
-                history.append(row)
-            print(
-                f"epoch {epoch:3}: train loss {row.train_loss:.4f} error {row.train_error:.2%}   "
-                f"test loss {row.test_loss:.4f} error {row.test_error:.2%}",
-                flush=True,
-            )
-    except KeyboardInterrupt:
+                if interrupted:
+                    break
+            if interrupted:
+                break
+            history.append(Row(*score(measure, data.train, w), *score(measure, data.test, w)))
+            save_whole(options.out / "weights.npz", w)
+            print(f"epoch {epoch:3}: {history[-1]}", flush=True)
+    if interrupted:
         kept = f"the weights of epoch {len(history)} are in {options.out}" if history else "no epoch had finished"
-        print(f"\ninterrupted: {kept}")
+        print(f"interrupted: {kept}")
         return 130
     report(options.out, graph, source, history)
     print(f"test accuracy {1 - history[-1].test_error:.2%}; curve, graph, source and weights are in {options.out}")
