@@ -260,18 +260,33 @@ class _Differences:
             self._best[key] = value, np.minimum(np.take_along_axis(error, at, 0)[0], 1e-3 * np.abs(value) + 1e-6)
         return self._best[key]
 
+    def is_kinked(self, move: _Move) -> bool:
+        """Whether the slopes on both sides of the point differ, at a quarter of the step by as much: a kink or a jump."""
+        base = self._value(move.name, self._point[move.name])
+
+        def bend(step: float) -> Array:
+            ahead, behind = (self._value(move.name, self._point[move.name] + sign * step * move.direction) for sign in (1, -1))
+            bent: Array = np.abs(ahead - 2 * base + behind) / step
+            return bent
+
+        with np.errstate(all="ignore"):
+            wide, narrow = bend(4e-6), bend(1e-6)
+            slope = np.abs(self._central(move, 1e-6))
+            return bool(np.any((narrow > 0.5 * wide) & (narrow > 1e-5 * slope + 1e-7 + self._rounding / 1e-7)))
+
 
 # --- one order after the other -----------------------------------------------------------------------
 
 
 class Fault(NamedTuple):
-    """A disagreement: in words, in which mode, at which order, and the graph whose rules made it."""
+    """A disagreement: in words, in which mode, at which order, the graph whose rules made it, and whether at a kink."""
 
     text: str
     mode: str
     order: int
     graph: Graph
     output: str
+    kinked: bool
 
 
 class _Target(NamedTuple):
@@ -339,19 +354,19 @@ class _Pair:
             for move in self.differences.moves:
                 text = self._reverse_fault(move, pulled[move.name])
                 if text:
-                    return self._fault("reverse", text)
+                    return self._fault("reverse", text, self.differences.is_kinked(move))
         if pushed is not None:
             for name in self.names:
-                text = self._forward_fault(name)
-                if text:
-                    return self._fault("forward", text)
+                found = self._forward_fault(name)
+                if found is not None:
+                    return self._fault("forward", found[0], self.differences.is_kinked(found[1]))
         if pulled is not None and pushed is not None:
             text = self._identity_fault(pulled, pushed)
             return self._fault("forward", text) if text else None
         return None
 
-    def _fault(self, mode: str, text: str) -> Fault:
-        return Fault(text, mode, len(self.target.modes) + 1, self.target.graph, self.target.output)
+    def _fault(self, mode: str, text: str, kinked: bool = False) -> Fault:
+        return Fault(text, mode, len(self.target.modes) + 1, self.target.graph, self.target.output, kinked)
 
     # the two products
 
@@ -397,12 +412,12 @@ class _Pair:
                 return self._text("reverse", _index(entry), self._place(move), ours, float(column[entry]))
         return ""
 
-    def _forward_fault(self, name: str) -> str:
+    def _forward_fault(self, name: str) -> tuple[str, _Move] | None:
         """All moves of a variable at once; one by one where that disagrees."""
         moves = [m for m in self.differences.moves if m.name == name]
         weights = np.random.default_rng(2).standard_normal(len(moves))
         if moves and self._agrees(moves, weights):
-            return ""
+            return None
         for move in moves:
             ours = self._push({name: move.direction})
             for differences in (self.differences.cheap, self.differences.best):
@@ -412,10 +427,9 @@ class _Pair:
                     break
             else:
                 entry = tuple(int(i) for i in np.argwhere(~close)[0])
-                return self._text(
-                    "forward", _index(entry), self._place(move), float(np.asarray(ours)[entry]), float(column[entry])
-                )
-        return ""
+                value = float(np.asarray(ours)[entry])
+                return self._text("forward", _index(entry), self._place(move), value, float(column[entry])), move
+        return None
 
     def _agrees(self, moves: Sequence[_Move], weights: Array) -> bool:
         direction = sum(r * move.direction for r, move in zip(weights, moves, strict=True))
@@ -505,13 +519,19 @@ def _culprit(
     First the rules that the failing order was made with; then, of the graph as it was given, the rules of the rules.
     """
     loose = Tolerance(max(tolerance.relative, 1e-6), max(tolerance.absolute, 1e-8))
+    kink = ""
     for suspects, root, order in ((fault.graph, fault.output, 1), (graph, output, fault.order)):
         trace = evaluate(suspects, point)
         for node in _active(suspects, root, names):
             found = _find_fault(*_alone(node, trace), order, loose)
-            if found is not None:
+            if found is not None and not found.kinked:
                 return _verdict(node, found)
-    return "\n  every op's rule holds by itself at these values: is the point at a kink, or too steep for differences?"
+            if found is not None:
+                kink = kink or (
+                    f"\n  op {node.op.name!r} is at a kink or a jump, where differences are no derivative: "
+                    f"{describe(node)}\n  by itself: {found.text}\n  move the point"
+                )
+    return kink or "\n  every op's rule holds by itself at these values: is the point at a jump, or too steep for differences?"
 
 
 def _active(graph: Graph, output: str, names: Sequence[str]) -> Iterator[Node]:

@@ -280,7 +280,11 @@ def test_at_a_kink_no_op_is_blamed_wrongly():
     g = graph_of(lambda x: np.maximum(np.sin(x), np.sin(1.0 * x)) + np.abs(x - 1e-12), x=0.0)
     testing.check_gradients(g, {"x": 0.4})
     text = failure(g, {"x": 0.0})
-    assert "kink" in text or "op 'abs'" in text
+    assert "op 'abs' is at a kink or a jump" in text and "wrong" not in text
+    text = failure(graph_of(lambda x: gc.relu(x).sum(), x=np.zeros(3)), {"x": [1.0, 0.0, 2.0]})
+    assert "d y / d x[1]: reverse mode gives 0, differences give 0.5" in text and "op 'relu' is at a kink" in text
+    text = failure(graph_of(lambda x: np.where(x > 0, x + 1, x), x=0.0), {"x": 0.0})
+    assert "wrong" not in text and "jump" in text
 
 
 # --- what cannot be checked is refused ---------------------------------------------------------------
