@@ -59,7 +59,7 @@ def test_compiled_equals_evaluated(function, number, sample):
 @pytest.mark.parametrize(("function", "number", "sample"), DIFFERENTIABLE)
 def test_gradients_to_second_order(function, number, sample):
     graph, feeds = build(function, sample)
-    testing.check_gradients(graph, feeds, order=2)
+    testing.check_gradients(graph, feeds, order=2, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize(("function", "number", "sample"), DIFFERENTIABLE)
