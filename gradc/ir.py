@@ -36,7 +36,7 @@ from gradc.errors import (
     TraceError,
     VerifyError,
 )
-from gradc.types import DType, Shape, Size, TensorType, as_dtype, as_shape, size_of
+from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, size_of
 
 if TYPE_CHECKING:
     import networkx
@@ -379,7 +379,7 @@ _WEAK = (bool, int, float)
 
 
 def lift(operands: Sequence[Any], where: str) -> tuple[Node, ...]:
-    """`operands` as nodes: arrays become constants; Python numbers take the dtype NEP 50 gives them."""
+    """`operands` as nodes: arrays become constants; Python numbers and dimensions take the dtype NEP 50 gives them."""
     for operand in operands:
         if operand.__class__ is not Node:
             break
@@ -389,9 +389,15 @@ def lift(operands: Sequence[Any], where: str) -> tuple[Node, ...]:
     for o in operands:
         if isinstance(o, Node):
             strong.append(o.dtype)
-        elif o.__class__ not in _WEAK:
+        elif o.__class__ not in _WEAK and o.__class__ is not Dim:
             strong.append(o.dtype if hasattr(o, "dtype") else _as_array(o, None, where).dtype)
-    return tuple(o if isinstance(o, Node) else _constant(_as_array(o, _weak_dtype(o, strong, where), where)) for o in operands)
+    return tuple(o if isinstance(o, Node) else _lifted(o, strong, where) for o in operands)
+
+
+def _lifted(value: Any, strong: list[Any], where: str) -> Node:
+    if value.__class__ is Dim:
+        return _fn("dimension")(value, _weak_dtype(1, strong, where) or "int64")
+    return _constant(_as_array(value, _weak_dtype(value, strong, where), where))
 
 
 def _weak_dtype(value: Any, strong: list[Any], where: str) -> Any:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError, FeedError, ShapeError
+from gradc.errors import ArgumentError, DTypeError, FeedError, ShapeError, TraceError
 
 if TYPE_CHECKING:
     import sympy
@@ -72,26 +72,75 @@ class Dim:
     def __repr__(self) -> str:
         return self.text
 
+    # arithmetic with integers and other dimensions; with a node it is a node (see `lift`); with the rest, refused
+
+    __array_ufunc__ = None
+
     def __add__(self, other: Size) -> Size:
-        return dim(self.expr + _expr(other))
+        return dim(self.expr + _expr(other)) if _is_size(other) else self._refuse("+", other)
 
     def __sub__(self, other: Size) -> Size:
-        return dim(self.expr - _expr(other))
+        return dim(self.expr - _expr(other)) if _is_size(other) else self._refuse("-", other)
 
     def __rsub__(self, other: Size) -> Size:
-        return dim(_expr(other) - self.expr)
+        return dim(_expr(other) - self.expr) if _is_size(other) else self._refuse("-", other)
 
     def __mul__(self, other: Size) -> Size:
-        return dim(self.expr * _expr(other))
+        return dim(self.expr * _expr(other)) if _is_size(other) else self._refuse("*", other)
+
+    def __floordiv__(self, other: int) -> Size:
+        if not _is_size(other) or isinstance(other, Dim) or other <= 0:
+            return self._refuse("//", other)
+        from sympy import floor
+
+        return dim(_each(self.expr, lambda e: floor(e / int(other))))
+
+    def __truediv__(self, other: object) -> Size:
+        return self._refuse("/", other)
 
     __radd__ = __add__
     __rmul__ = __mul__
+    __rtruediv__ = __truediv__
+
+    def _refuse(self, operator: str, other: object) -> Size:
+        """A node answers for itself; anything else asks for the number that the dimension has not got."""
+        if not isinstance(other, (bool, int, float, complex, np.generic, np.ndarray)):
+            unsupported: Size = NotImplemented
+            return unsupported
+        self._no_number(f"{operator} with {other!r}")
+
+    def _no_number(self, asked: str) -> NoReturn:
+        raise TraceError(
+            f"{asked}: the symbolic dimension {self} has no number while the graph is built; use it in shapes, as an "
+            "operand beside a node (x.sum() / n), or give the dimension a number"
+        )
+
+    def __bool__(self) -> bool:
+        self._no_number("the truth of a dimension")
+
+    def __index__(self) -> int:
+        self._no_number("a dimension as an integer")
+
+    def __int__(self) -> int:
+        self._no_number("int(dimension)")
+
+    def __float__(self) -> float:
+        self._no_number("float(dimension)")
+
+    def __lt__(self, other: object) -> bool:
+        self._no_number("the order of dimensions")
+
+    __le__ = __gt__ = __ge__ = __lt__
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, (Dim, int, np.integer)) and not isinstance(value, bool)
 
 
 def _expr(size: Size) -> sympy.Expr:
     import sympy
 
-    return size.expr if isinstance(size, Dim) else sympy.Integer(size)
+    return size.expr if isinstance(size, Dim) else sympy.Integer(int(size))
 
 
 @lru_cache(maxsize=1024)

@@ -80,6 +80,52 @@ def test_an_extremum_of_nothing_is_found_when_the_size_is_known():
             run(x=np.ones(0))
 
 
+def test_a_dimension_beside_a_node_is_a_number():
+    g = gc.Graph("g")
+    x = g.placeholder("x", ("n", 3), "float32")
+    n = x.shape[0]
+    g.output("mean", x.sum() / x.size)
+    g.output("scaled", n * x - (2 * n + 1))
+    g.output("whole", n + g.placeholder("i", (), "int8"))
+    assert {node.dtype for node in g.outputs.values()} == {np.dtype("float32"), np.dtype("int8")}
+    run = gc.differentiate(g, x, of="mean").compile()
+    for size in (1, 4):
+        value = np.arange(3 * size, dtype="float32").reshape(size, 3)
+        out = run(x=value, i=np.int8(3))
+        np.testing.assert_array_equal(out["mean"], value.mean(dtype="float32"))
+        np.testing.assert_array_equal(out["scaled"], size * value - (2 * size + 1))
+        assert out["whole"] == size + 3
+        np.testing.assert_allclose(out["d_mean/d_x"], 1 / value.size, rtol=1e-6)
+
+
+def test_arithmetic_of_dimensions():
+    n, m = Dim("n"), Dim("m")
+    sizes = {"n": 7, "m": 3}
+    for size, wanted in ((2 * n + m - 1, 16), (n * m, 21), (10 - n, 3), (n // 2, 3), ((n + 1) // 4, 2), (np.int64(2) * n, 14)):
+        assert resolve_size(size, sizes) == wanted
+    assert n + m == m + n and n - n == 0 and 2 * n != n and n + n == 2 * n
+
+
+NUMBERLESS = {
+    "float": lambda n: n * 0.5,
+    "ratio": lambda n: n / 2,
+    "inverse": lambda n: 1 / n,
+    "array": lambda n: np.ones(3) * n,
+    "order": lambda n: n > 3,
+    "truth": lambda n: not n,
+    "range": lambda n: range(n),
+    "zeros": lambda n: np.zeros((n, 3)),
+    "int": int,
+    "cast": float,
+}
+
+
+@pytest.mark.parametrize("name", NUMBERLESS)
+def test_a_dimension_has_no_number_while_the_graph_is_built(name):
+    with pytest.raises(errors.TraceError, match=r"the symbolic dimension n has no number .*give the dimension a number"):
+        NUMBERLESS[name](Dim("n"))
+
+
 REFUSED = {
     "step": (lambda x: x[::0], errors.ArgumentError, "not 0"),
     "float": (lambda x: x[1.5:], errors.ArgumentError, "1.5"),

@@ -194,7 +194,7 @@ class _Memory:
     def _in_arena(self, key: Node | int, array_type: TensorType) -> Array:
         if not nbytes_of(array_type):
             return np.empty(array_type.shape, array_type.dtype)
-        return np.ndarray(array_type.shape, array_type.dtype, self._arena, self._plan.offset[key])  # type: ignore[arg-type]
+        return np.ndarray(array_type.shape, array_type.dtype, self._arena, self._plan.offset[key])
 
 
 class _Emitter:
