@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from statistics import median
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -151,10 +150,10 @@ def profile(plan: Plan, arguments: Sequence[Array], targets: Sequence[Array], ca
             call()
             totals.append(perf_counter() - start)
     rows = tuple(
-        Row(node, median(column), _traffic(plan, node), _flops(plan, node))
+        Row(node, float(np.median(column)), _traffic(plan, node), _flops(plan, node))
         for node, column in zip(program.nodes, zip(*times, strict=True), strict=True)
     )
-    return Profile(rows, median(totals))
+    return Profile(rows, float(np.median(totals)))
 
 
 def _traffic(plan: Plan, node: Node) -> int:

@@ -129,7 +129,9 @@ class Executable:
             FeedError: a feed is missing, unknown, of the wrong dtype or shape, or an array to write to does not
                 fit; nothing has run then.
         """
-        if feeds is not None:
+        if feeds.__class__ is dict and not named:
+            named = feeds
+        elif feeds is not None:
             try:
                 named = {**feeds, **named}
             except TypeError:
