@@ -272,11 +272,13 @@ def _apply_rule(rules: Any, k: int, g: Node, node: Node, attrs: dict[str, Any]) 
 
 
 def _keep_zeros(partial: Node, adjoint: Node, node: Node) -> Node:
-    """An adjoint that `where` masked stays exactly zero through a singular rule: 0 * inf is 0 here, not NaN."""
+    """An adjoint that `where` masked stays exactly zero through a singular rule: 0 * inf is 0 here, not NaN.
+
+    A partial adjoint is linear in the adjoint, so where that is zero it is zero, or lost: one test finds both.
+    """
     if node.op.linear or partial is adjoint or all(i is adjoint or i.op is CONSTANT for i in partial.inputs):
         return partial
-    lost = call("logical_and", call("equal", adjoint, 0), call("isnan", partial))
-    return call("where", lost, 0, partial)
+    return call("where", call("not_equal", adjoint, 0), partial, 0)
 
 
 def _typed(derivative: Node, like: Node) -> Node:
