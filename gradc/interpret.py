@@ -9,7 +9,7 @@ import numpy as np
 
 from gradc.errors import ArgumentError, FeedError, GraphError
 from gradc.ir import PLACEHOLDER, Array, Graph, Node, concrete_type, describe, walk
-from gradc.types import TensorType, bind_shape, resolve, show_shape
+from gradc.types import TensorType, bind_shape, check_shape, resolve, show_shape
 
 
 def check_feeds(placeholders: Mapping[str, Node], feeds: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, int]]:
@@ -29,6 +29,9 @@ def check_feeds(placeholders: Mapping[str, Node], feeds: Mapping[str, Any]) -> t
     for name, node in placeholders.items():
         arrays[name] = as_feed(name, node, feeds[name])
         bind_shape(node.shape, arrays[name].shape, dims, f"feed {name!r} ({node.type})")
+    if dims:
+        for name, node in placeholders.items():
+            check_shape(node.shape, arrays[name].shape, dims, f"feed {name!r} ({node.type})")
     return arrays, dims
 
 

@@ -358,7 +358,7 @@ def normalize_axes(axis: object, ndim: int, where: str) -> tuple[int, ...]:
 
 
 def bind_shape(shape: Shape, actual: tuple[int, ...], dims: dict[str, int], where: str) -> None:
-    """Match `actual` against `shape`, recording the symbolic names in `dims`.
+    """Match `actual` against `shape`, recording the symbolic names in `dims`; expressions of names are for `check_shape`.
 
     Raises:
         FeedError: a size differs, or a name would have two values.
@@ -366,10 +366,25 @@ def bind_shape(shape: Shape, actual: tuple[int, ...], dims: dict[str, int], wher
     if len(shape) != len(actual):
         raise FeedError(f"{where}: expected shape {show_shape(shape)}, got {show_shape(actual)}")
     for size, got in zip(shape, actual, strict=True):
+        if isinstance(size, Dim) and not size.is_name:
+            continue
         want = size if isinstance(size, int) else dims.setdefault(size.text, got)
         if want != got:
             known = "" if isinstance(size, int) else f" ({size} is {want} already)"
             raise FeedError(f"{where}: expected shape {show_shape(shape)}{known}, got {show_shape(actual)}")
+
+
+def check_shape(shape: Shape, actual: tuple[int, ...], dims: Mapping[str, int], where: str) -> None:
+    """Match the expressions in `shape` against `actual`, now that every name has its value.
+
+    Raises:
+        FeedError: a size differs, or depends on a name without a value.
+    """
+    for size, got in zip(shape, actual, strict=True):
+        if isinstance(size, Dim) and not size.is_name:
+            want = resolve_size(size, dims)
+            if want != got:
+                raise FeedError(f"{where}: expected shape {show_shape(shape)} ({size} is {want}), got {show_shape(actual)}")
 
 
 def resolve_size(size: Size, dims: Mapping[str, int]) -> int:
@@ -382,10 +397,13 @@ def resolve_size(size: Size, dims: Mapping[str, int]) -> int:
         return size
     missing = size.names - dims.keys()
     if missing:
-        raise FeedError(f"the symbolic dimension {', '.join(sorted(missing))} has no value: give it a number")
+        raise FeedError(f"the symbolic dimension {', '.join(sorted(missing))} of {size} has no value: give it a number")
     if size.is_name:
         return dims[size.text]
-    return int(size.expr.subs({_symbol(n): dims[n] for n in size.names}))
+    value = int(size.expr.subs({_symbol(n): dims[n] for n in size.names}))
+    if value < 0:
+        raise FeedError(f"the dimension {size} is {value} where {', '.join(f'{n} = {dims[n]}' for n in sorted(size.names))}")
+    return value
 
 
 def resolve_shape(shape: Shape, dims: Mapping[str, int]) -> tuple[int, ...]:

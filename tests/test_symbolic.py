@@ -106,6 +106,28 @@ def test_arithmetic_of_dimensions():
     assert n + m == m + n and n - n == 0 and 2 * n != n and n + n == 2 * n
 
 
+def test_a_feed_whose_size_is_an_expression_is_checked():
+    g = gc.Graph("g")
+    x = g.placeholder("x", ("n",))
+    g.output("y", gc.concatenate([x, x[1:]]))
+    dg = gc.differentiate(g, x, seed=True)
+    for run in (dg.compile(), lambda **feeds: gc.evaluate(dg, feeds)):
+        run(x=np.ones(3), bar_y=np.ones(5))
+        with pytest.raises(errors.FeedError, match=r"feed 'bar_y' .*n \+ Max\(0, n - 1\) is 5\), got \(4,\)"):
+            run(x=np.ones(3), bar_y=np.ones(4))
+    np.testing.assert_array_equal(dg.compile()(x=np.ones(3), bar_y=np.arange(5.0))["d_y/d_x"], [0, 4, 6])
+
+
+def test_a_negative_dimension_is_refused_when_its_size_is_known():
+    g = gc.Graph("g")
+    x = g.placeholder("x", ("n",))
+    g.output("y", gc.broadcast_to(gc.constant(1.0), (x.shape[0] - 2,)) * x.sum())
+    assert g.compile()(x=np.ones(3))["y"].shape == (1,)
+    for run in (g.compile(), lambda x: gc.evaluate(g, x=x)):
+        with pytest.raises(errors.FeedError, match=r"n - 2 is -1 where n = 1"):
+            run(x=np.ones(1))
+
+
 NUMBERLESS = {
     "float": lambda n: n * 0.5,
     "ratio": lambda n: n / 2,
