@@ -34,6 +34,7 @@ from gradc.errors import (
     NamingError,
     ShapeError,
     TraceError,
+    UnsupportedError,
     VerifyError,
 )
 from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, size_of
@@ -422,6 +423,8 @@ def _method(name: str) -> Callable[..., Node]:
     """The method of nodes that is the registered function `name`."""
 
     def method(self: Node, *args: Any, **kwargs: Any) -> Node:
+        if name not in FUNCTIONS:
+            raise UnsupportedError(f".{name}() of a node: gradc has no such function\n  at {user_origin().location}")
         return _fn(name)(self, *args, **kwargs)
 
     method.__name__ = name

@@ -15,7 +15,7 @@ import numpy as np
 from gradc.differentiate import differentiate
 from gradc.errors import ArgumentError, DTypeError, FeedError, GradcError, GraphError, NamingError, NoGradientError
 from gradc.interpret import Trace, check_feeds, evaluate
-from gradc.ir import CONSTANT, Array, Graph, Node, constant, describe, infer_type, origin_of_new_nodes, walk
+from gradc.ir import CONSTANT, Array, Graph, Node, concrete_type, constant, describe, origin_of_new_nodes, walk
 from gradc.ops.declare import call
 from gradc.ops.elementwise import stop_gradient
 from gradc.passes.rewrite import rewrite
@@ -44,8 +44,7 @@ class Tolerance(NamedTuple):
     def accepts(self, a: Any, b: Any, noise: Any = 0.0) -> Any:
         """Entry by entry, whether `a` and `b` agree up to `noise`."""
         bound = self.absolute + self.relative * np.maximum(np.abs(a), np.abs(b)) + noise
-        with np.errstate(invalid="ignore"):
-            return np.abs(a - b) <= bound
+        return np.abs(a - b) <= bound
 
 
 def check_gradients(
@@ -85,11 +84,12 @@ def check_gradients(
     names = _variables(graph, wrt)
     wide, point = _at_point(graph, feeds)
     _check_finite(names, point, wide)
-    for output, node in wide.outputs.items():
-        if node.type.is_float:
-            fault = _find_fault(wide, output, point, names, order, tolerance)
-            if fault is not None:
-                raise GradientError(fault.text + _culprit(fault, wide, output, point, names, tolerance))
+    with np.errstate(all="ignore"):
+        for output, node in wide.outputs.items():
+            if node.type.is_float:
+                fault = _find_fault(wide, output, point, names, order, tolerance)
+                if fault is not None:
+                    raise GradientError(fault.text + _culprit(fault, wide, output, point, names, tolerance))
 
 
 # --- what was asked ----------------------------------------------------------------------------------
@@ -167,7 +167,8 @@ def at_float64(graph: Graph, dims: Mapping[str, int]) -> Graph:
             continue
         inputs = tuple(new[i] for i in node.inputs)
         attrs = tuple((key, _at_float64(resolve(value, dims) if dims else value)) for key, value in node.attrs)
-        new[node] = Node(node.op, inputs, attrs, infer_type(node.op, tuple(i.type for i in inputs), attrs), node.origin)
+        node_type = concrete_type(node, tuple(i.type for i in inputs), attrs, dims)
+        new[node] = Node(node.op, inputs, attrs, node_type, node.origin)
     placeholders = {name: new[node] for name, node in graph.placeholders.items()}
     return Graph.of(graph.name, placeholders, {name: new[node] for name, node in graph.outputs.items()})
 
@@ -224,8 +225,7 @@ class _Differences:
         base = self._point[move.name]
         scale = 1.0 if move.entry is None else max(1.0, abs(float(base[move.entry])))
         ahead, behind = (self._value(move.name, base + sign * step * scale * move.direction) for sign in (1, -1))
-        with np.errstate(all="ignore"):
-            return (ahead - behind) / (2 * step * scale)
+        return (ahead - behind) / (2 * step * scale)
 
     def _value(self, name: str, value: Array) -> Array:
         return evaluate(self._graph, {**self._point, name: value})[self._output]
@@ -247,13 +247,12 @@ class _Differences:
         key = id(move)
         if key not in self._best:
             steps = [0.1 / 4**k for k in range(21)]
-            with np.errstate(all="ignore"):
-                row = np.array([self._central(move, step) for step in steps])
-                once = (16 * row[1:] - row[:-1]) / 15
-                twice = (256 * once[1:] - once[:-1]) / 255
-                error = np.abs(np.diff(twice, axis=0)) + np.abs(twice[1:] - once[2:])
-                for k, step in enumerate(steps[3:]):
-                    error[k] += (self._rounding + 4 * _EPSILON * np.abs(twice[k + 1])) / step
+            row = np.array([self._central(move, step) for step in steps])
+            once = (16 * row[1:] - row[:-1]) / 15
+            twice = (256 * once[1:] - once[:-1]) / 255
+            error = np.abs(np.diff(twice, axis=0)) + np.abs(twice[1:] - once[2:])
+            for k, step in enumerate(steps[3:]):
+                error[k] += (self._rounding + 4 * _EPSILON * np.abs(twice[k + 1])) / step
             error = np.where(np.isfinite(error), error, np.inf)
             at = np.argmin(error, axis=0)[None]
             value = np.take_along_axis(twice[1:], at, 0)[0]
@@ -261,7 +260,7 @@ class _Differences:
         return self._best[key]
 
     def is_kinked(self, move: _Move) -> bool:
-        """Whether the slopes on both sides of the point differ, at a quarter of the step by as much: a kink or a jump."""
+        """A kink: the slopes on both sides differ, at a quarter of the step as much. A jump: the slope between them grows."""
         base = self._value(move.name, self._point[move.name])
 
         def bend(step: float) -> Array:
@@ -269,10 +268,11 @@ class _Differences:
             bent: Array = np.abs(ahead - 2 * base + behind) / step
             return bent
 
-        with np.errstate(all="ignore"):
-            wide, narrow = bend(4e-6), bend(1e-6)
-            slope = np.abs(self._central(move, 1e-6))
-            return bool(np.any((narrow > 0.5 * wide) & (narrow > 1e-5 * slope + 1e-7 + self._rounding / 1e-7)))
+        wide, narrow = bend(4e-6), bend(1e-6)
+        flat, steep = np.abs(self._central(move, 4e-6)), np.abs(self._central(move, 1e-6))
+        rounding = 1e-7 + self._rounding / 1e-7
+        kink = (narrow > 0.5 * wide) & (narrow > 1e-5 * steep + rounding)
+        return bool(np.any(kink | (steep > 2 * flat + rounding)))
 
 
 # --- one order after the other -----------------------------------------------------------------------
@@ -524,24 +524,29 @@ def _culprit(
         trace = evaluate(suspects, point)
         for node in _active(suspects, root, names):
             found = _find_fault(*_alone(node, trace), order, loose)
-            if found is not None and not found.kinked:
+            if found is None:
+                continue
+            if not found.kinked and all(np.isfinite(trace[n]).all() for n in (node, *node.inputs)):
                 return _verdict(node, found)
-            if found is not None:
-                kink = kink or (
-                    f"\n  op {node.op.name!r} is at a kink or a jump, where differences are no derivative: "
-                    f"{describe(node)}\n  by itself: {found.text}\n  move the point"
-                )
+            kink = kink or (
+                f"\n  op {node.op.name!r} is at a kink, a jump or a pole, where differences are no derivative: "
+                f"{describe(node)}\n  by itself: {found.text}\n  move the point"
+            )
     return kink or "\n  every op's rule holds by itself at these values: is the point at a jump, or too steep for differences?"
 
 
 def _active(graph: Graph, output: str, names: Sequence[str]) -> Iterator[Node]:
-    """The ops on a path from the variables, in order."""
+    """The ops on a path from the variables, in order, that can be judged by themselves.
+
+    One that takes a value and, without a rule, a function of that value (tanh's slope from x and tanh x) cannot.
+    """
     reached = {graph.placeholders[name] for name in names}
     for node in walk([graph.outputs[output]]):
         if node.type.is_float and node.op is not stop_gradient:
             if any(i in reached and node.op.carries(k) for k, i in enumerate(node.inputs)):
                 reached.add(node)
-                yield node
+                if all(node.op.carries(k) for k, i in enumerate(node.inputs) if i.type.is_float):
+                    yield node
 
 
 def _alone(node: Node, trace: Trace) -> tuple[Graph, str, dict[str, Array], list[str]]:
