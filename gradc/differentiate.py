@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import chain, count
 from typing import Any
 
@@ -252,7 +253,7 @@ def _propagate(
     is_masked = adjoint in masked
     for k, operand in flows:
         edge = Edge(node, k)
-        set_origin(_origin(Role.ADJOINT if uses[operand] == 1 else Role.PARTIAL, operand, edge, f"{op.name}.vjp[{k}]"))
+        set_origin(_origin(Role.ADJOINT if uses[operand] == 1 else Role.PARTIAL, operand, edge, _rule_name(op.name, "vjp", k)))
         partial = _apply_rule(op.vjp, k, adjoint, node, attrs)
         if op.elementwise:
             if is_masked:
@@ -263,6 +264,11 @@ def _propagate(
         if is_masked or op.masks:
             masked.add(partial)
         partials.setdefault(operand, []).append((edge, partial))
+
+
+@lru_cache(maxsize=1024)
+def _rule_name(op: str, mode: str, k: int) -> str:
+    return f"{op}.{mode}[{k}]"
 
 
 def _apply_rule(rules: Any, k: int, g: Node, node: Node, attrs: dict[str, Any]) -> Node:
@@ -331,7 +337,7 @@ def _forward(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], p
 
 def _tangent_part(node: Node, k: int, tangent: Node) -> Node:
     """What the tangent of operand `k` contributes to the tangent of `node`."""
-    set_origin(_origin(Role.TANGENT, node, Edge(node, k), f"{node.op.name}.jvp[{k}]"))
+    set_origin(_origin(Role.TANGENT, node, Edge(node, k), _rule_name(node.op.name, "jvp", k)))
     part = _apply_rule(node.op.jvp, k, tangent, node, dict(node.attrs))
     if part.type.shape != node.type.shape:
         part = call("broadcast_to", part, node.shape)

@@ -131,7 +131,13 @@ def user_origin(role: Role = Role.FORWARD) -> Origin:
         if back is None:
             return Origin(role)
         frame = back
-    return Origin(role, None, None, None, frame.f_code.co_filename, frame.f_lineno)
+    return _at_line(role, frame.f_code.co_filename, frame.f_lineno)
+
+
+@lru_cache(maxsize=4096)
+def _at_line(role: Role, file: str, line: int) -> Origin:
+    """One origin for all nodes of a line: a loop that builds 100,000 of them keeps one, not 100,000."""
+    return Origin(role, None, None, None, file, line)
 
 
 # --- ops ---------------------------------------------------------------------------------------------
