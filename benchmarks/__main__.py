@@ -33,7 +33,7 @@ NOTES = (
     "Each framework has a process of its own (gradc and hand-written NumPy share one, and so the BLAS); only one is active at "
     "a time, in an order that rotates from round to round. Every side uses its default threads.",
     "A figure is the median of the rounds; a ratio is the median of the ratios within each round. A batch starts when the "
-    "processors are idle, or after a second: other programs, not results, decide that.",
+    "processors are idle, or after a second (five minutes in a run at most): other programs, not results, decide that.",
     '"hand" is NumPy with preallocated buffers, gradients derived by hand; "hand-blocked" the same over blocks that stay in the '
     "cache; numba, which does not differentiate, compiles hand-derived loops.",
     'First gradients are measured in new processes. "warm" means that the framework found what an earlier process left in its '

@@ -12,6 +12,7 @@ from pathlib import Path
 IDLE_SHARE = 0.9
 LOOK_SECONDS = 0.02
 PATIENCE_SECONDS = 1.0
+PATIENCE_OF_A_RUN = 300.0
 
 waited = 0.0
 """How long this run has waited for other programs to finish, in seconds."""
@@ -42,11 +43,12 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
 def wait_until_idle() -> None:
     """Return when the processors are idle, or after a second: what is timed next should have them for itself.
 
-    It looks at the machine and never at a result, so it favours no side.
+    It looks at the machine and never at a result, so it favours no side. On a busy machine the patience of a whole run ends.
     """
     global waited
     start = time.monotonic()
-    while _idle_share() < IDLE_SHARE and time.monotonic() - start < PATIENCE_SECONDS:
+    patience = min(PATIENCE_SECONDS, PATIENCE_OF_A_RUN - waited)
+    while time.monotonic() - start < patience and _idle_share() < IDLE_SHARE:
         pass
     waited += time.monotonic() - start
 

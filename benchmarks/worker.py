@@ -71,6 +71,7 @@ class Worker:
             self._pipe.send(request)
             done, answer = self._pipe.recv()
         except (EOFError, OSError) as error:
+            self._process.join(5)
             raise SideFailed(f"its process died ({type(error).__name__})") from None
         if not done:
             raise SideFailed(answer)
