@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -95,6 +96,14 @@ def _run(side: str, workload: Workload, environment: dict[str, str]) -> dict[str
     return {**json.loads(line), "process": seconds}
 
 
+def peak_resident_bytes() -> int:
+    """The most that this process had in memory; `ru_maxrss` would count its parent's, whose copy it began as."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+
+
 def main() -> None:
     """The measured process."""
     side, name = sys.argv[1:]
@@ -107,7 +116,7 @@ def main() -> None:
     seconds = time.perf_counter() - start
     found = made.read()
     number = float(np.sum(found["gradient"] if "gradient" in found else found["loss"]))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_resident_bytes()
     print(json.dumps({"building": seconds, "peak_bytes": peak, "number": number}), flush=True)
 
 
