@@ -174,10 +174,12 @@ def _orders(
     """The orders worth planning: as the nodes were made and, where there are bytes to save, the greedy one."""
     nodes = [n for n in graph.nodes if n.inputs]
     before = _before_updates(graph, nodes, updates, layout)
-    created = _updates_early(_updates_last(nodes, updates.values()), before)
+    created = _updates_early(_updates_last(nodes, updates.values()), before) if updates else nodes
+    if len(nodes) > _GREEDY_NODES:
+        return [created]
     kept = set(outputs)
     sizes = {n: 0 if n.op.view or (n in before and n not in kept) else nbytes_of(types[n]) for n in nodes}
-    if len(nodes) > _GREEDY_NODES or sum(sizes.values()) <= _SMALL_BYTES:
+    if sum(sizes.values()) <= _SMALL_BYTES:
         return [created]
     greedy = greedy_order(created, outputs, sizes, before)
     return [created, greedy] if len(greedy) == len(nodes) else [created]
