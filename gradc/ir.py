@@ -110,9 +110,16 @@ def set_origin(origin: Origin | None) -> Origin | None:
     return outer
 
 
+_MANY_OBJECTS = 20_000
+
+
 @contextmanager
 def paused_collector() -> Iterator[None]:
-    """No cyclic garbage collection in this block: it would walk every node made so far, again and again."""
+    """No cyclic garbage collection in this block: it would walk every node made so far, again and again.
+
+    Where the block made many objects they count as old afterwards (frozen and unfrozen, which walks none of them): what was
+    built stays, and the collector would visit it once in each of its generations to find that out.
+    """
     if not gc.isenabled():
         yield
         return
@@ -120,6 +127,9 @@ def paused_collector() -> Iterator[None]:
     try:
         yield
     finally:
+        if gc.get_count()[0] > _MANY_OBJECTS and not gc.get_freeze_count():
+            gc.freeze()
+            gc.unfreeze()
         gc.enable()
 
 
