@@ -200,6 +200,8 @@ class Op:
         masks: it selects, so entries of the adjoint that it did not select are exactly zero.
         ufunc: the NumPy ufunc it is, if it is one.
         symbolic: its sympy form, as text over a, b, ... (for proofs of elementwise partials).
+        saved: what the last operand holds, as text over the others: a value that the forward pass has anyway.
+        assuming: where its rules are the exact derivative, as text over a, b, ...; None: wherever there is one.
         flops: `flops(operand_shapes, shape) -> int`; one per element when None.
     """
 
@@ -217,6 +219,8 @@ class Op:
     masks: bool = False
     ufunc: np.ufunc | None = None
     symbolic: str | None = None
+    saved: str | None = None
+    assuming: str | None = None
     partials: tuple[Any, ...] | None = None
     flops: Callable[[Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
 

@@ -25,8 +25,6 @@ HOUSE = (
     "runtime",
     "show",
     "testing",
-    "proofs",
-    "pytest_plugin",
     "cli",
 )
 """From the ground up: a file imports only from the lines before its own, or from its own package."""

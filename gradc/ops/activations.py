@@ -247,6 +247,7 @@ sigmoid_slope = elementwise(
     )._asdict(),
     rules=(lambda g, out, x, s: -(g * out) * tanh(x * 0.5), None),  # s is sigmoid(x), which the forward pass has
     symbolic="exp(a) / (1 + exp(a))**2",
+    saved="1 / (1 + exp(-a))",
     public=False,
 )
 sigmoid_op = elementwise(
@@ -369,6 +370,7 @@ gate = elementwise(
     )._asdict(),  # x w, and 0 where w is 0; the weights that use it are flat (0 or 1) beyond |x| = 10000
     rules=(lambda g, out, x, w: g * w, lambda g, out, x, w: g * clip(x, -_FLAT, _FLAT)),
     symbolic="a * b",
+    assuming=f"(a > -{_FLAT:g}) & (a < {_FLAT:g})",
     public=False,
 )
 
@@ -400,6 +402,7 @@ gelu_argument = elementwise(
     )._asdict(),
     partials=(lambda x, out: _GELU_1 + (3 * _GELU_3) * clip(x, -40, 40) ** 2,),  # its sigmoid is flat beyond 40
     symbolic="2 * sqrt(2 / pi) * (a + Rational(44715, 1000000) * a**3)",
+    assuming="(a > -40) & (a < 40)",
     public=False,
 )
 

@@ -38,6 +38,8 @@ def elementwise(
     infer: Callable[..., TensorType] | None = None,
     kernel: KernelRule | None = None,
     symbolic: str | None = None,
+    saved: str | None = None,
+    assuming: str | None = None,
     samples: Any = None,
     edges: tuple[Any, ...] = (),
     numpy: tuple[Any, ...] = (),
@@ -58,6 +60,8 @@ def elementwise(
         rules: instead of partials, the product with the adjoint: `(g, out, *operands) -> node`; for partials that
             could overflow by themselves.
         symbolic: the op in sympy's language over a, b, ...; what `testing.prove_rules` proves the partials against.
+        saved: the last operand in that language over the others, where it holds a value that the forward pass has anyway.
+        assuming: where the partials are the exact derivative, such as "(a > -100) & (a < 100)"; None: wherever there is one.
         samples: a function that makes samples; see `gradc.ops.samples`.
         edges: rows of the table of conventions.
         numpy: NumPy functions it stands for, besides `ufunc`.
@@ -83,6 +87,8 @@ def elementwise(
             masks=masks,
             ufunc=ufunc,
             symbolic=symbolic,
+            saved=saved,
+            assuming=assuming,
             partials=tuple(partials) if partials is not None else None,
         )
     )

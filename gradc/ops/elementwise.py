@@ -417,6 +417,7 @@ tanh_slope = elementwise(
     )._asdict(),
     rules=(lambda g, out, x, y: (g * -2) * (y * out), None),  # y is tanh(x), which the forward pass has
     symbolic="1 - tanh(a)**2",
+    saved="tanh(a)",
     public=False,
 )
 tanh = elementwise(
@@ -492,6 +493,7 @@ direction: Op = elementwise(
         None,
     ),
     symbolic="a / sqrt(a**2 + b**2)",
+    saved="sqrt(a**2 + b**2)",
     public=False,
 )
 hypot: Op = elementwise(
@@ -726,6 +728,7 @@ round_op = op(
     jvp=(ZERO,),
     kernel=_round_kernel,
     elementwise=True,
+    symbolic="rint(a * 10**({decimals})) / 10**({decimals})",
 )
 
 
@@ -1120,5 +1123,6 @@ stop_gradient = op(
     jvp=(ZERO,),
     elementwise=True,
     view=True,
+    symbolic="held(a)",
     samples=cases(lambda: sample([1.0, 2.0], gradient=False)),
 )

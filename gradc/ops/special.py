@@ -60,6 +60,7 @@ bell: Op = elementwise(
     **recipe(do(np.square, "{0}, {out}"), do(np.negative, "{out}, {out}"), do(np.exp, "{out}, {out}"), inplace=(0,))._asdict(),
     rules=(lambda g, out, x: (g * out) * (clip(x, -_FLAT, _FLAT) * -2),),
     symbolic="exp(-a**2)",
+    assuming=f"(a > -{_FLAT}) & (a < {_FLAT})",
     public=False,
 )
 normal_density: Op = elementwise(
@@ -73,6 +74,7 @@ normal_density: Op = elementwise(
     )._asdict(),
     rules=(lambda g, out, x: -(g * out) * clip(x, -_FLAT, _FLAT),),
     symbolic="exp(-a**2 / 2) / sqrt(2 * pi)",
+    assuming=f"(a > -{_FLAT}) & (a < {_FLAT})",
     public=False,
 )
 _TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
