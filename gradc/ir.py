@@ -202,6 +202,7 @@ class Op:
         symbolic: its sympy form, as text over a, b, ... (for proofs of elementwise partials).
         saved: what the last operand holds, as text over the others: a value that the forward pass has anyway.
         assuming: where its rules are the exact derivative, as text over a, b, ...; None: wherever there is one.
+        analytic: `evaluate` takes complex operands, and is the analytic continuation there (linear ops are anyway).
         flops: `flops(operand_shapes, shape) -> int`; one per element when None.
     """
 
@@ -221,6 +222,7 @@ class Op:
     symbolic: str | None = None
     saved: str | None = None
     assuming: str | None = None
+    analytic: bool = False
     partials: tuple[Any, ...] | None = None
     flops: Callable[[Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
 

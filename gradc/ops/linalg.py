@@ -42,6 +42,7 @@ matmul_op = op(
     "matmul",
     infer=_infer_matmul,
     evaluate=np.matmul,
+    analytic=True,
     vjp=(_da, _db),
     jvp=(lambda t, out, a, b: t @ b, lambda t, out, a, b: a @ t),
     kernel=_kernel,

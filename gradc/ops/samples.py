@@ -17,13 +17,15 @@ class Sample(NamedTuple):
     """One call of an op or function: arrays for its operands, keywords for the rest.
 
     `gradient` is False where derivatives do not exist or cannot be checked by differences (a kink, a tie).
-    `fixed` lists operands that are constants of the call (indices, labels), not placeholders.
+    `fixed` lists operands that are constants of the call (indices, labels), not placeholders; `packed` operands are passed as
+    one list.
     """
 
     arrays: tuple[Array, ...]
     attrs: dict[str, Any]
     gradient: bool = True
     fixed: tuple[int, ...] = ()
+    packed: bool = False
 
 
 class At(NamedTuple):
@@ -39,9 +41,9 @@ class At(NamedTuple):
 Samples = Callable[[], list[Sample]]
 
 
-def sample(*arrays: Any, gradient: bool = True, fixed: tuple[int, ...] = (), **attrs: Any) -> Sample:
+def sample(*arrays: Any, gradient: bool = True, fixed: tuple[int, ...] = (), packed: bool = False, **attrs: Any) -> Sample:
     """A sample from array-likes; floats become float64."""
-    return Sample(tuple(np.asarray(a) for a in arrays), attrs, gradient, fixed)
+    return Sample(tuple(np.asarray(a) for a in arrays), attrs, gradient, fixed, packed)
 
 
 def at(*inputs: Any, value: Any, adjoints: Sequence[Any] | float | None = None, why: str = "", **attrs: Any) -> At:

@@ -326,5 +326,6 @@ add_n = op(
     jvp=lambda k, t, out, *xs: t,
     kernel=_add_n_kernel,
     elementwise=True,
+    symbolic="a + b + c",
     linear=True,
 )

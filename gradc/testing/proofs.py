@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,12 +122,20 @@ def _named(name: str) -> Op:
 
 def _rules(op: Op) -> Iterator[tuple[int, str, Rule]]:
     """(operand, modes, rule) for every operand that carries a gradient; once where both modes have the same rule."""
-    vjp, jvp = (r if isinstance(r, tuple) else () for r in (op.vjp, op.jvp))
-    for k, (back, ahead) in enumerate(itertools.zip_longest(vjp, jvp)):
+    for k, (back, ahead) in enumerate(zip(_by_operand(op, op.vjp), _by_operand(op, op.jvp), strict=True)):
+        same = back is ahead or (callable(op.vjp) and op.vjp is op.jvp)
         if back is not None:
-            yield k, "vjp and jvp" if back is ahead else "vjp", back
-        if ahead is not None and back is not ahead:
+            yield k, "vjp and jvp" if same else "vjp", back
+        if ahead is not None and not same:
             yield k, "jvp", ahead
+
+
+def _by_operand(op: Op, rules: tuple[Rule | None, ...] | Rule | None) -> tuple[Rule | None, ...]:
+    """A rule for each operand of the symbolic form, also where one rule serves any number of operands."""
+    if isinstance(rules, tuple):
+        return rules
+    named = {str(s) for s in _parsed(op.symbolic).free_symbols} if op.symbolic else set("a")
+    return tuple(partial(rules, k) if rules is not None else None for k in range(len(named)))
 
 
 # --- attributes, from the samples ------------------------------------------------------------------------
@@ -175,8 +183,8 @@ def _prove(op: Op, attrs: Attrs, k: int, modes: str, rule: Rule) -> Proof:
         built = None if rule is ZERO else rule(g, out, *operands, **dict(attrs))
         bound = dict(zip(operands, symbols, strict=True))
         adjoint = sympy.Symbol("adjoint", real=True)
-        claimed = _read(built, {**bound, g: adjoint}) if built is not None else sympy.Integer(0)
-        form = _read(out, bound)
+        claimed = read_symbolic(built, {**bound, g: adjoint}) if built is not None else sympy.Integer(0)
+        form = read_symbolic(out, bound)
         start = assumed.domain(form, op.assuming, bound.values())
         _compare_values(op, attrs, operands, bound, form, start)
         for case in _cases(claimed, form, start, assumed):
@@ -206,7 +214,7 @@ def _operands(op: Op, attrs: Attrs) -> Iterator[tuple[tuple[Node, ...], tuple[An
 
 
 def _placeholders(op: Op, attrs: Attrs) -> tuple[Node, ...]:
-    vjp = op.vjp if isinstance(op.vjp, tuple) else ()
+    vjp = _by_operand(op, op.vjp)
     for dtypes in itertools.product(*[("float64",) if rule else ("float64", "int64", "bool") for rule in vjp]):
         graph = Graph(op.name)
         nodes = tuple(graph.placeholder(name, (), dtype) for name, dtype in zip(_OPERANDS, dtypes, strict=False))
@@ -221,7 +229,7 @@ def _placeholders(op: Op, attrs: Attrs) -> tuple[Node, ...]:
 # --- graphs as sympy expressions -----------------------------------------------------------------------
 
 
-def _read(root: Node, bound: Mapping[Node, Any]) -> Any:
+def read_symbolic(root: Node, bound: Mapping[Node, Any]) -> Any:
     """The value of a scalar node on sympy expressions, node by node."""
     values = dict(bound)
     for node in walk([root]):
@@ -416,12 +424,32 @@ def _cases(claimed: Any, form: Any, start: tuple[Sign, ...], assumed: _Assumed) 
 
 def _innermost_switch(case: _Case) -> Any:
     import sympy
+
+    parts = itertools.chain(*map(sympy.postorder_traversal, (case.claimed, case.form)))
+    return next((part for part in parts if isinstance(part, _switches())), None)
+
+
+@lru_cache(maxsize=1)
+def _switches() -> tuple[Any, ...]:
+    """The sympy functions that turn at a point."""
+    import sympy
     from sympy.core.relational import Relational
 
     words = _words()
-    kinds = (sympy.Abs, sympy.sign, sympy.Heaviside, sympy.Max, sympy.Min, sympy.floor, sympy.ceiling, words["rint"], Relational)
-    parts = itertools.chain(*map(sympy.postorder_traversal, (case.claimed, case.form)))
-    return next((part for part in parts if isinstance(part, kinds)), None)
+    return (sympy.Abs, sympy.sign, sympy.Heaviside, sympy.Max, sympy.Min, sympy.floor, sympy.ceiling, words["rint"], Relational)
+
+
+def has_switch(form: Any) -> bool:
+    """True when a sympy expression, or the text of one, is not smooth, or holds something fixed."""
+    parsed = _parsed(form) if isinstance(form, str) else form
+    return bool(parsed.has(*_switches(), _words()["held"]))
+
+
+@lru_cache(maxsize=1024)
+def _parsed(form: str) -> Any:
+    import sympy
+
+    return _parse(form, [sympy.Symbol(name, real=True) for name in _OPERANDS])
 
 
 def _settle(case: _Case, switch: Any, assumed: _Assumed) -> _Case | None:
