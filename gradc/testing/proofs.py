@@ -277,7 +277,7 @@ def _words() -> dict[str, Any]:
     return {"rint": Rint, "held": Held}
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024, typed=True)  # 1 and True are one key otherwise
 def _exact(value: Any) -> Any:
     """The number that a constant stands for: a rational, or one times powers of pi, sqrt(2), log(2), log(10).
 
