@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help mnist test check fuzz bench soak clean
+.PHONY: help mnist test check conventions fuzz bench soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,6 +26,9 @@ check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+conventions: $(READY)  ## renew docs/conventions.md from the declarations of the ops
+	@$(BIN)/python -m gradc.registry --conventions docs/conventions.md
 
 fuzz: $(READY)  ## 20,000 random graphs, planned execution against the reference
 	@GRADC_FUZZ=20000 $(BIN)/python -m pytest -q tests/test_executor.py -k "planned or never"

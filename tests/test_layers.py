@@ -25,6 +25,7 @@ HOUSE = (
     "runtime",
     "show",
     "testing",
+    "registry",
     "cli",
 )
 """From the ground up: a file imports only from the lines before its own, or from its own package."""

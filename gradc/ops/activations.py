@@ -66,7 +66,12 @@ relu6 = elementwise(
     masks=True,
     samples=reals(0.1, 5),
     edges=points(
-        (0.0, 0.0, 0.0, "least norm of [0, 1]"), (6.0, 6.0, 0.0, "least norm of [0, 1]"), (1.0, 1.0, 1.0), (_INF, 6.0, 0.0)
+        (0.0, 0.0, 0.0, "least norm of [0, 1]"),
+        (6.0, 6.0, 0.0, "least norm of [0, 1]"),
+        (1.0, 1.0, 1.0),
+        (_INF, 6.0, 0.0),
+        (-_INF, 0.0, 0.0),
+        (_NAN, _NAN, 0.0),
     ),
 )
 
@@ -114,6 +119,7 @@ leaky_relu_op = elementwise(
         at(0.0, value=0.0, adjoints=0.0, why="least norm of [-1, 1]", negative_slope=-1.0),
         at(_INF, value=_INF, adjoints=1.0),
         at(-_INF, value=-_INF, adjoints=0.01),
+        at(_NAN, value=_NAN, adjoints=0.01),
     ),
 )
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Node:
@@ -187,6 +193,7 @@ elu_op = elementwise(
         at(-_INF, value=-1.0, adjoints=0.0),
         at(_INF, value=_INF, adjoints=1.0),
         at(-40.0, value=-1.0, adjoints=float(np.exp(-40.0)), why="not out + 1, which is 0"),
+        at(_NAN, value=_NAN, adjoints=_NAN),
     ),
 )
 def elu(x: Any, alpha: float = 1.0) -> Node:
@@ -198,7 +205,7 @@ def elu(x: Any, alpha: float = 1.0) -> Node:
     return apply(elu_op, (floating(x, "elu"),), (("alpha", _finite(alpha, "elu")),))
 
 
-@function(samples=reals(-3, 3), edges=points((0.0, 0.0, 1.0), (-_INF, -1.0, 0.0), (_INF, _INF, 1.0)))
+@function(samples=reals(-3, 3), edges=points((0.0, 0.0, 1.0), (-_INF, -1.0, 0.0), (_INF, _INF, 1.0), (_NAN, _NAN, _NAN)))
 def celu(x: Any, alpha: float = 1.0) -> Node:
     """`max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0)`: the elu that is smooth for every alpha > 0.
 
@@ -220,6 +227,7 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
         (0.0, 0.0, _SELU_SCALE, "least norm of [1.05, 1.76]"),
         (_INF, _INF, _SELU_SCALE),
         (-_INF, -_SELU_ALPHA * _SELU_SCALE, 0.0),
+        (_NAN, _NAN, _NAN),
     ),
 )
 def selu(x: Any) -> Node:
@@ -300,14 +308,19 @@ softplus_op = elementwise(
 
 @function(
     samples=reals(-4, 4),
-    edges=points((800.0, 800.0, 1.0), (-800.0, 0.0, 0.0), (_INF, _INF, 1.0), (-_INF, 0.0, 0.0), (_NAN, _NAN, _NAN)),
+    edges=points(
+        (800.0, 800.0, 1.0), (-800.0, 0.0, 0.0), (_INF, _INF, 1.0), (-_INF, 0.0, 0.0), (_NAN, _NAN, _NAN), (0.0, math.log(2), 0.5)
+    ),
 )
 def softplus(x: Any) -> Node:
     """log(1 + exp(x)), without overflow, and with every digit in the lower tail."""
     return apply(softplus_op, (floating(x, "softplus"),))
 
 
-@function(samples=reals(-4, 4), edges=points((-800.0, -800.0, 1.0), (800.0, 0.0, 0.0), (-_INF, -_INF, 1.0)))
+@function(
+    samples=reals(-4, 4),
+    edges=points((-800.0, -800.0, 1.0), (800.0, 0.0, 0.0), (-_INF, -_INF, 1.0), (_INF, 0.0, 0.0), (_NAN, _NAN, _NAN)),
+)
 def log_sigmoid(x: Any) -> Node:
     """log(sigmoid(x)), which is -softplus(-x)."""
     return -softplus(-floating(x, "log_sigmoid"))
@@ -348,7 +361,13 @@ logit_op = elementwise(
 
 @function(
     samples=reals(0.1, 0.9),
-    edges=points((0.5, 0.0, 4.0), (0.0, -_INF, _INF, "the domain's end"), (1.0, _INF, _INF, "the domain's end")),
+    edges=points(
+        (0.5, 0.0, 4.0),
+        (0.0, -_INF, _INF, "the domain's end"),
+        (1.0, _INF, _INF, "the domain's end"),
+        (2.0, _NAN, -0.5, "outside the domain: still 1 / (x (1 - x))"),
+        (_NAN, _NAN, _NAN),
+    ),
 )
 def logit(p: Any) -> Node:
     """log(p / (1 - p)), the inverse of the sigmoid, accurate beside 0, 1/2 and 1."""
@@ -375,14 +394,20 @@ gate = elementwise(
 )
 
 
-@function(samples=reals(-4, 4), edges=points((0.0, 0.0, 0.5), (_INF, _INF, 1.0), (-_INF, 0.0, 0.0), (-800.0, 0.0, 0.0)))
+@function(
+    samples=reals(-4, 4),
+    edges=points((0.0, 0.0, 0.5), (_INF, _INF, 1.0), (-_INF, 0.0, 0.0), (-800.0, 0.0, 0.0), (_NAN, _NAN, _NAN)),
+)
 def silu(x: Any) -> Node:
     """x sigmoid(x), also called swish."""
     node = floating(x, "silu")
     return gate(node, sigmoid(node))
 
 
-@function(samples=reals(-4, 4), edges=points((0.0, 0.0, None), (_INF, _INF, 1.0), (-_INF, 0.0, 0.0), (-800.0, 0.0, 0.0)))
+@function(
+    samples=reals(-4, 4),
+    edges=points((0.0, 0.0, None), (_INF, _INF, 1.0), (-_INF, 0.0, 0.0), (-800.0, 0.0, 0.0), (_NAN, _NAN, _NAN)),
+)
 def mish(x: Any) -> Node:
     """x tanh(softplus(x)), of Misra (2019)."""
     node = floating(x, "mish")
@@ -408,8 +433,12 @@ gelu_argument = elementwise(
 
 
 @function(
-    samples=lambda: [s._replace(attrs={"approximate": "tanh"}) for s in reals(-4, 4)()],
-    edges=tuple(e._replace(attrs={"approximate": "tanh"}) for e in points((0.0, 0.0, 0.5), (_INF, _INF, 1.0), (-_INF, 0.0, 0.0))),
+    samples=lambda: [s._replace(attrs={"approximate": form}) for form in (False, "tanh") for s in reals(-4, 4)()],
+    edges=tuple(
+        row._replace(attrs={"approximate": form})
+        for form in (False, "tanh")
+        for row in points((0.0, 0.0, 0.5), (_INF, _INF, 1.0), (-_INF, 0.0, 0.0), (-40.0, 0.0, 0.0), (_NAN, _NAN, _NAN))
+    ),
 )
 def gelu(x: Any, approximate: Any = False) -> Node:
     """x times the normal distribution function of x (Hendrycks and Gimpel, 2016).
@@ -431,13 +460,26 @@ def gelu(x: Any, approximate: Any = False) -> Node:
     return gate(node, call("ndtr", node))
 
 
-@function(samples=reals(-2.5, 2.5), edges=points((-3.0, 0.0, 0.0), (3.0, 1.0, 0.0), (0.0, 0.5, None)))
+@function(
+    samples=reals(-2.5, 2.5),
+    edges=points((-3.0, 0.0, 0.0), (3.0, 1.0, 0.0), (0.0, 0.5, None), (_INF, 1.0, 0.0), (-_INF, 0.0, 0.0), (_NAN, _NAN, 0.0)),
+)
 def hard_sigmoid(x: Any) -> Node:
     """relu6(x + 3) / 6: the sigmoid in three straight pieces."""
     return relu6(floating(x, "hard_sigmoid") + 3) / 6
 
 
-@function(samples=reals(-2.5, 2.5), edges=points((-_INF, 0.0, 0.0), (_INF, _INF, 1.0), (0.0, 0.0, 0.5)))
+@function(
+    samples=reals(-2.5, 2.5),
+    edges=points(
+        (-_INF, 0.0, 0.0),
+        (_INF, _INF, 1.0),
+        (0.0, 0.0, 0.5),
+        (-3.0, 0.0, 0.0, "least norm of [-0.5, 0]"),
+        (3.0, 3.0, 1.0, "least norm of [1, 1.5]"),
+        (_NAN, _NAN, _NAN),
+    ),
+)
 def hard_silu(x: Any) -> Node:
     """x hard_sigmoid(x), also called hard swish (Howard et al., 2019)."""
     node = floating(x, "hard_silu")
@@ -493,6 +535,9 @@ def _both_floating(x: Any, y: Any, where_: str) -> tuple[Node, Node]:
         at(0.0, 0.0, value=0.0, adjoints=(0.0, 0.0), why="least norm, as for power(0, 0)"),
         at(0.0, 2.0, value=0.0, adjoints=(math.log(2.0), 0.0)),
         at(1.0, 0.0, value=-_INF, adjoints=(-_INF, _INF), why="the domain's end"),
+        at(0.0, _NAN, value=_NAN, adjoints=(0.0, _NAN)),
+        at(0.0, -1.0, value=0.0, adjoints=(0.0, 0.0), why="outside the domain"),
+        at(_NAN, 1.0, value=_NAN, adjoints=(0.0, _NAN)),
         at(0.0, _NAN, value=_NAN, adjoints=(0.0, _NAN)),
     ),
 )

@@ -32,7 +32,10 @@ add = elementwise(
     commutative=True,
     symbolic="a + b",
     samples=reals(-3, 3, operands=2),
-    edges=(at(_INF, -_INF, value=_NAN, adjoints=(1.0, 1.0), why="linear, whatever the value"),),
+    edges=(
+        at(_INF, -_INF, value=_NAN, adjoints=(1.0, 1.0), why="linear, whatever the value"),
+        at(_NAN, 1.0, value=_NAN, adjoints=(1.0, 1.0), why="linear, whatever the value"),
+    ),
 )
 subtract = elementwise(
     "subtract",
@@ -41,7 +44,10 @@ subtract = elementwise(
     linear_in=(0, 1),
     symbolic="a - b",
     samples=reals(-3, 3, operands=2),
-    edges=(at(_INF, _INF, value=_NAN, adjoints=(1.0, -1.0), why="linear, whatever the value"),),
+    edges=(
+        at(_INF, _INF, value=_NAN, adjoints=(1.0, -1.0), why="linear, whatever the value"),
+        at(_NAN, 1.0, value=_NAN, adjoints=(1.0, -1.0), why="linear, whatever the value"),
+    ),
 )
 multiply = elementwise(
     "multiply",
@@ -50,7 +56,12 @@ multiply = elementwise(
     commutative=True,
     symbolic="a * b",
     samples=reals(-3, 3, operands=2),
-    edges=(at(0.0, 0.0, value=0.0, adjoints=(0.0, 0.0)), at(0.0, _INF, value=_NAN, adjoints=(_INF, 0.0))),
+    edges=(
+        at(0.0, 0.0, value=0.0, adjoints=(0.0, 0.0)),
+        at(0.0, _INF, value=_NAN, adjoints=(_INF, 0.0)),
+        at(_NAN, 2.0, value=_NAN, adjoints=(2.0, _NAN)),
+        at(_INF, 2.0, value=_INF, adjoints=(2.0, _INF)),
+    ),
 )
 divide = elementwise(
     "divide",
@@ -63,6 +74,11 @@ divide = elementwise(
         at(1.0, 0.0, value=_INF, adjoints=(_INF, -_INF), why="the limits from above"),
         at(0.0, 0.0, value=_NAN, adjoints=(_INF, _NAN)),
         at(1.0, _INF, value=0.0, adjoints=(0.0, 0.0)),
+        at(1.0, -0.0, value=-_INF, adjoints=(-_INF, -_INF), why="the limits from below"),
+        at(_INF, 2.0, value=_INF, adjoints=(0.5, -_INF)),
+        at(1e-200, 1e200, value=0.0, adjoints=(1e-200, 0.0)),
+        at(_NAN, 1.0, value=_NAN, adjoints=(1.0, _NAN)),
+        at(1.0, _NAN, value=_NAN, adjoints=(_NAN, _NAN)),
     ),
 )
 negative = elementwise("negative", np.negative, partials=(-1,), linear_in=(0,), symbolic="-a", samples=reals(-3, 3))
@@ -73,7 +89,7 @@ reciprocal = elementwise(
     rules=(lambda g, out, x: -(g * out) * out,),
     symbolic="1 / a",
     samples=reals(0.3, 2),
-    edges=points((0.0, _INF, -_INF), (_INF, 0.0, 0.0), (1e200, 1e-200, 0.0)),
+    edges=points((0.0, _INF, -_INF), (_INF, 0.0, 0.0), (1e200, 1e-200, 0.0), (_NAN, _NAN, _NAN)),
 )
 square = elementwise(
     "square",
@@ -81,7 +97,7 @@ square = elementwise(
     rules=(lambda g, out, x: (g * 2) * x,),
     symbolic="a**2",
     samples=reals(-2, 2),
-    edges=points((0.0, 0.0, 0.0), (1e200, _INF, 2e200), (-_INF, _INF, -_INF)),
+    edges=points((0.0, 0.0, 0.0), (1e200, _INF, 2e200), (-_INF, _INF, -_INF), (_NAN, _NAN, _NAN)),
 )
 rad2deg = elementwise(
     "rad2deg",
@@ -157,6 +173,14 @@ _POWER_EDGES = (
     at(0.0, -1.0, value=_INF, adjoints=(-_INF, -_INF)),
     at(-2.0, 2.0, value=4.0, adjoints=(-4.0, _NAN), why="x**y is not real for y beside 2"),
     at(_INF, -1.0, value=0.0, adjoints=(0.0, 0.0), why="the limits"),
+    at(0.0, 3.0, value=0.0, adjoints=(0.0, 0.0)),
+    at(0.0, 1.5, value=0.0, adjoints=(0.0, 0.0)),
+    at(_INF, 2.0, value=_INF, adjoints=(_INF, _INF)),
+    at(_INF, 0.0, value=1.0, adjoints=(0.0, _INF)),
+    at(-8.0, 1 / 3, value=_NAN, adjoints=(_NAN, _NAN), why="outside the domain"),
+    at(_NAN, 0.0, value=1.0, adjoints=(_NAN, _NAN), why="NumPy's value"),
+    at(1.0, _NAN, value=1.0, adjoints=(_NAN, 0.0), why="NumPy's value"),
+    at(_NAN, 2.0, value=_NAN, adjoints=(_NAN, _NAN)),
 )
 power_op = elementwise("power", np.power, rules=(_power_x, _power_y), symbolic="a ** b", public=False)
 
@@ -194,7 +218,7 @@ sqrt = elementwise(
     rules=(lambda g, out, x: g * 0.5 / out,),
     symbolic="sqrt(a)",
     samples=reals(0.3, 3),
-    edges=points((0.0, 0.0, _INF, "the domain's end"), (_INF, _INF, 0.0), (-1.0, _NAN, _NAN)),
+    edges=points((0.0, 0.0, _INF, "the domain's end"), (_INF, _INF, 0.0), (-1.0, _NAN, _NAN), (_NAN, _NAN, _NAN)),
 )
 cbrt = elementwise(
     "cbrt",
@@ -202,7 +226,7 @@ cbrt = elementwise(
     rules=(lambda g, out, x: g / (3 * square(out)),),
     symbolic="sign(a) * Abs(a)**(Rational(1, 3))",
     samples=reals(0.3, 3),
-    edges=points((0.0, 0.0, _INF, "a vertical tangent"), (_INF, _INF, 0.0)),
+    edges=points((0.0, 0.0, _INF, "a vertical tangent"), (_INF, _INF, 0.0), (-_INF, -_INF, 0.0), (_NAN, _NAN, _NAN)),
 )
 
 # --- exponentials and logarithms ---------------------------------------------------------------------
@@ -215,7 +239,7 @@ exp = elementwise(
     partials=(lambda x, out: out,),
     symbolic="exp(a)",
     samples=reals(-2, 2),
-    edges=points((-_INF, 0.0, 0.0), (1000.0, _INF, _INF), (-1000.0, 0.0, 0.0)),
+    edges=points((-_INF, 0.0, 0.0), (1000.0, _INF, _INF), (-1000.0, 0.0, 0.0), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
 )
 exp2 = elementwise(
     "exp2",
@@ -223,7 +247,7 @@ exp2 = elementwise(
     rules=(lambda g, out, x: (g * _LN2) * out,),
     symbolic="2**a",
     samples=reals(-2, 2),
-    edges=points((-_INF, 0.0, 0.0), (2000.0, _INF, _INF)),
+    edges=points((-_INF, 0.0, 0.0), (2000.0, _INF, _INF), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
 )
 expm1 = elementwise(
     "expm1",
@@ -231,7 +255,13 @@ expm1 = elementwise(
     partials=(lambda x, out: exp(x),),  # out + 1 would lose the tail
     symbolic="exp(a) - 1",
     samples=reals(-2, 2),
-    edges=points((-40.0, -1.0, float(np.exp(-40.0)), "not out + 1, which is 0"), (1e-20, 1e-20, 1.0), (-_INF, -1.0, 0.0)),
+    edges=points(
+        (-40.0, -1.0, float(np.exp(-40.0)), "not out + 1, which is 0"),
+        (1e-20, 1e-20, 1.0),
+        (-_INF, -1.0, 0.0),
+        (_INF, _INF, _INF),
+        (_NAN, _NAN, _NAN),
+    ),
 )
 log = elementwise(
     "log",
@@ -239,7 +269,12 @@ log = elementwise(
     rules=(lambda g, out, x: g / x,),
     symbolic="log(a)",
     samples=reals(0.3, 3),
-    edges=points((0.0, -_INF, _INF, "the domain's end"), (_INF, _INF, 0.0)),
+    edges=points(
+        (0.0, -_INF, _INF, "the domain's end"),
+        (_INF, _INF, 0.0),
+        (-1.0, _NAN, -1.0, "outside the domain: still 1 / x"),
+        (_NAN, _NAN, _NAN),
+    ),
 )
 log2 = elementwise(
     "log2",
@@ -247,7 +282,12 @@ log2 = elementwise(
     rules=(lambda g, out, x: (g * (1 / _LN2)) / x,),
     symbolic="log(a) / log(2)",
     samples=reals(0.3, 3),
-    edges=points((0.0, -_INF, _INF, "the domain's end"), (_INF, _INF, 0.0)),
+    edges=points(
+        (0.0, -_INF, _INF, "the domain's end"),
+        (_INF, _INF, 0.0),
+        (-1.0, _NAN, -1 / _LN2, "outside the domain: still 1 / (x log 2)"),
+        (_NAN, _NAN, _NAN),
+    ),
 )
 log10 = elementwise(
     "log10",
@@ -255,7 +295,12 @@ log10 = elementwise(
     rules=(lambda g, out, x: (g * (1 / _LN10)) / x,),
     symbolic="log(a) / log(10)",
     samples=reals(0.3, 3),
-    edges=points((0.0, -_INF, _INF, "the domain's end"), (_INF, _INF, 0.0)),
+    edges=points(
+        (0.0, -_INF, _INF, "the domain's end"),
+        (_INF, _INF, 0.0),
+        (-1.0, _NAN, -1 / _LN10, "outside the domain: still 1 / (x log 10)"),
+        (_NAN, _NAN, _NAN),
+    ),
 )
 log1p = elementwise(
     "log1p",
@@ -263,7 +308,13 @@ log1p = elementwise(
     rules=(lambda g, out, x: g / (1 + x),),
     symbolic="log(1 + a)",
     samples=reals(-0.7, 3),
-    edges=points((-1.0, -_INF, _INF, "the domain's end"), (1e-20, 1e-20, 1.0), (_INF, _INF, 0.0)),
+    edges=points(
+        (-1.0, -_INF, _INF, "the domain's end"),
+        (1e-20, 1e-20, 1.0),
+        (_INF, _INF, 0.0),
+        (-2.0, _NAN, -1.0, "outside the domain: still 1 / (1 + x)"),
+        (_NAN, _NAN, _NAN),
+    ),
 )
 
 
@@ -284,6 +335,9 @@ _LOGADDEXP_EDGES = (
     at(-_INF, -_INF, value=-_INF, adjoints=(0.5, 0.5), why="a tie shares equally"),
     at(1e308, 1e308, value=1e308, adjoints=(0.5, 0.5), why="a tie shares equally"),
     at(1e308, -1e308, value=1e308, adjoints=(1.0, 0.0)),
+    at(_INF, _INF, value=_INF, adjoints=(0.5, 0.5), why="a tie shares equally"),
+    at(_INF, -_INF, value=_INF, adjoints=(1.0, 0.0)),
+    at(_NAN, 1.0, value=_NAN, adjoints=(_NAN, _NAN)),
 )
 logaddexp = elementwise(
     "logaddexp",
@@ -312,7 +366,7 @@ sin = elementwise(
     partials=(lambda x, out: cos(x),),
     symbolic="sin(a)",
     samples=reals(-3, 3),
-    edges=points((0.0, 0.0, 1.0), (_INF, _NAN, _NAN)),
+    edges=points((0.0, 0.0, 1.0), (_INF, _NAN, _NAN), (_NAN, _NAN, _NAN)),
 )
 cos: Op = elementwise(
     "cos",
@@ -320,7 +374,7 @@ cos: Op = elementwise(
     rules=(lambda g, out, x: -(g * sin(x)),),
     symbolic="cos(a)",
     samples=reals(-3, 3),
-    edges=points((0.0, 1.0, 0.0), (_INF, _NAN, _NAN)),
+    edges=points((0.0, 1.0, 0.0), (_INF, _NAN, _NAN), (_NAN, _NAN, _NAN)),
 )
 tan = elementwise(
     "tan",
@@ -328,7 +382,7 @@ tan = elementwise(
     partials=(lambda x, out: 1 + square(out),),
     symbolic="tan(a)",
     samples=reals(-1.2, 1.2),
-    edges=points((0.0, 0.0, 1.0), (_INF, _NAN, _NAN)),
+    edges=points((0.0, 0.0, 1.0), (_INF, _NAN, _NAN), (_NAN, _NAN, _NAN)),
 )
 one_minus_square = elementwise(
     "one_minus_square",
@@ -340,9 +394,21 @@ one_minus_square = elementwise(
     public=False,
 )
 _TO_ONE = {
-    "arcsin": points((1.0, math.pi / 2, _INF, "the domain's end"), (-1.0, -math.pi / 2, _INF), (2.0, _NAN, _NAN)),
-    "arccos": points((1.0, 0.0, -_INF, "the domain's end"), (-1.0, math.pi, -_INF), (2.0, _NAN, _NAN)),
-    "arctanh": points((1.0, _INF, _INF, "the domain's end"), (-1.0, -_INF, _INF), (0.0, 0.0, 1.0)),
+    "arcsin": points(
+        (1.0, math.pi / 2, _INF, "the domain's end"),
+        (-1.0, -math.pi / 2, _INF),
+        (2.0, _NAN, _NAN, "outside the domain"),
+        (_NAN, _NAN, _NAN),
+    ),
+    "arccos": points(
+        (1.0, 0.0, -_INF, "the domain's end"), (-1.0, math.pi, -_INF), (2.0, _NAN, _NAN, "outside the domain"), (_NAN, _NAN, _NAN)
+    ),
+    "arctanh": points(
+        (1.0, _INF, _INF, "the domain's end"),
+        (-1.0, -_INF, _INF),
+        (2.0, _NAN, 1 / -3.0, "outside the domain: still 1 / (1 - x**2)"),
+        (_NAN, _NAN, _NAN),
+    ),
 }
 arcsin = elementwise(
     "arcsin",
@@ -375,7 +441,9 @@ arctan = elementwise(
     partials=(lambda x, out: arctan_slope(x),),
     symbolic="atan(a)",
     samples=reals(-3, 3),
-    edges=points((_INF, math.pi / 2, 0.0), (1e200, math.pi / 2, 0.0), (0.0, 0.0, 1.0)),
+    edges=points(
+        (_INF, math.pi / 2, 0.0), (1e200, math.pi / 2, 0.0), (0.0, 0.0, 1.0), (-_INF, -math.pi / 2, 0.0), (_NAN, _NAN, _NAN)
+    ),
 )
 
 # --- hyperbolic functions ----------------------------------------------------------------------------
@@ -386,7 +454,7 @@ sinh = elementwise(
     partials=(lambda x, out: cosh(x),),
     symbolic="sinh(a)",
     samples=reals(-2, 2),
-    edges=points((0.0, 0.0, 1.0), (-_INF, -_INF, _INF), (1000.0, _INF, _INF)),
+    edges=points((0.0, 0.0, 1.0), (-_INF, -_INF, _INF), (1000.0, _INF, _INF), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
 )
 cosh: Op = elementwise(
     "cosh",
@@ -394,7 +462,7 @@ cosh: Op = elementwise(
     partials=(lambda x, out: sinh(x),),
     symbolic="cosh(a)",
     samples=reals(-2, 2),
-    edges=points((0.0, 1.0, 0.0), (-_INF, _INF, -_INF), (1000.0, _INF, _INF)),
+    edges=points((0.0, 1.0, 0.0), (-_INF, _INF, -_INF), (1000.0, _INF, _INF), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
 )
 
 
@@ -426,7 +494,7 @@ tanh = elementwise(
     partials=(lambda x, out: tanh_slope(x, out),),
     symbolic="tanh(a)",
     samples=reals(-2, 2),
-    edges=points((0.0, 0.0, 1.0), (_INF, 1.0, 0.0), (-_INF, -1.0, 0.0), (400.0, 1.0, 0.0)),
+    edges=points((0.0, 0.0, 1.0), (_INF, 1.0, 0.0), (-_INF, -1.0, 0.0), (400.0, 1.0, 0.0), (_NAN, _NAN, _NAN)),
 )
 arcsinh = elementwise(
     "arcsinh",
@@ -434,7 +502,13 @@ arcsinh = elementwise(
     rules=(lambda g, out, x: g / hypot(x, 1),),
     symbolic="asinh(a)",
     samples=reals(-3, 3),
-    edges=points((0.0, 0.0, 1.0), (1e200, float(np.arcsinh(1e200)), 1e-200, "no square of x is formed"), (_INF, _INF, 0.0)),
+    edges=points(
+        (0.0, 0.0, 1.0),
+        (1e200, float(np.arcsinh(1e200)), 1e-200, "no square of x is formed"),
+        (_INF, _INF, 0.0),
+        (-_INF, -_INF, 0.0),
+        (_NAN, _NAN, _NAN),
+    ),
 )
 arccosh = elementwise(
     "arccosh",
@@ -442,7 +516,13 @@ arccosh = elementwise(
     rules=(lambda g, out, x: g / (sqrt(x - 1) * sqrt(x + 1)),),
     symbolic="acosh(a)",
     samples=reals(1.3, 4),
-    edges=points((1.0, 0.0, _INF, "the domain's end"), (1e200, float(np.arccosh(1e200)), 1e-200), (_INF, _INF, 0.0)),
+    edges=points(
+        (1.0, 0.0, _INF, "the domain's end"),
+        (1e200, float(np.arccosh(1e200)), 1e-200),
+        (_INF, _INF, 0.0),
+        (0.5, _NAN, _NAN, "outside the domain"),
+        (_NAN, _NAN, _NAN),
+    ),
 )
 arctanh = elementwise(
     "arctanh",
@@ -509,6 +589,8 @@ hypot: Op = elementwise(
         at(1e200, 0.0, value=1e200, adjoints=(1.0, 0.0), why="no square is formed"),
         at(_INF, 1.0, value=_INF, adjoints=(1.0, 0.0), why="the limits"),
         at(_INF, _NAN, value=_INF, adjoints=(_NAN, _NAN)),
+        at(_INF, _INF, value=_INF, adjoints=(1 / math.hypot(1, 1), 1 / math.hypot(1, 1)), why="along the diagonal"),
+        at(_NAN, 1.0, value=_NAN, adjoints=(_NAN, _NAN)),
     ),
 )
 
@@ -536,6 +618,10 @@ arctan2 = elementwise(
         at(0.0, 1e200, value=0.0, adjoints=(1e-200, 0.0), why="no square is formed"),
         at(1.0, _INF, value=0.0, adjoints=(0.0, 0.0)),
         at(0.0, -1.0, value=math.pi, adjoints=(-1.0, 0.0), why="the limit, across the cut"),
+        at(1.0, 0.0, value=math.pi / 2, adjoints=(0.0, -1.0)),
+        at(_INF, _INF, value=math.pi / 4, adjoints=(0.0, 0.0)),
+        at(1.0, -_INF, value=math.pi, adjoints=(0.0, 0.0)),
+        at(_NAN, 1.0, value=_NAN, adjoints=(_NAN, _NAN)),
     ),
 )
 
@@ -547,7 +633,9 @@ abs_ = elementwise(
     partials=(lambda x, out: sign(x),),
     symbolic="Abs(a)",
     samples=reals(0.2, 2),
-    edges=points((0.0, 0.0, 0.0, "least norm of [-1, 1]"), (-2.0, 2.0, -1.0), (-_INF, _INF, -1.0), (_NAN, _NAN, _NAN)),
+    edges=points(
+        (0.0, 0.0, 0.0, "least norm of [-1, 1]"), (-2.0, 2.0, -1.0), (-_INF, _INF, -1.0), (_NAN, _NAN, _NAN), (_INF, _INF, 1.0)
+    ),
 )
 fabs = elementwise(
     "fabs",
@@ -555,7 +643,9 @@ fabs = elementwise(
     partials=(lambda x, out: sign(x),),
     symbolic="Abs(a)",
     samples=reals(-2, -0.2),
-    edges=points((0.0, 0.0, 0.0, "least norm of [-1, 1]"), (-2.0, 2.0, -1.0)),
+    edges=points(
+        (0.0, 0.0, 0.0, "least norm of [-1, 1]"), (-2.0, 2.0, -1.0), (_INF, _INF, 1.0), (-_INF, _INF, -1.0), (_NAN, _NAN, _NAN)
+    ),
 )
 
 
@@ -564,11 +654,13 @@ def _step(name: str, ufunc: np.ufunc, symbolic: str, *edges: tuple[Any, ...]) ->
     return elementwise(name, ufunc, partials=(0,), symbolic=symbolic, samples=reals(0.1, 0.4), edges=points(*edges))
 
 
-sign: Op = _step("sign", np.sign, "sign(a)", (0.0, 0.0, 0.0), (_NAN, _NAN, 0.0))
-floor = _step("floor", np.floor, "floor(a)", (1.0, 1.0, 0.0), (-_INF, -_INF, 0.0))
-ceil = _step("ceil", np.ceil, "-floor(-a)", (1.0, 1.0, 0.0), (0.5, 1.0, 0.0))
-trunc = _step("trunc", np.trunc, "sign(a) * floor(Abs(a))", (-1.0, -1.0, 0.0), (-1.5, -1.0, 0.0))
-rint = _step("rint", np.rint, "rint(a)", (0.5, 0.0, 0.0, "half to even"), (1.5, 2.0, 0.0))
+sign: Op = _step("sign", np.sign, "sign(a)", (0.0, 0.0, 0.0), (-_INF, -1.0, 0.0), (_NAN, _NAN, 0.0))
+floor = _step("floor", np.floor, "floor(a)", (1.0, 1.0, 0.0), (-_INF, -_INF, 0.0), (_INF, _INF, 0.0), (_NAN, _NAN, 0.0))
+ceil = _step("ceil", np.ceil, "-floor(-a)", (1.0, 1.0, 0.0), (0.5, 1.0, 0.0), (_INF, _INF, 0.0), (_NAN, _NAN, 0.0))
+trunc = _step(
+    "trunc", np.trunc, "sign(a) * floor(Abs(a))", (-1.0, -1.0, 0.0), (-1.5, -1.0, 0.0), (_INF, _INF, 0.0), (_NAN, _NAN, 0.0)
+)
+rint = _step("rint", np.rint, "rint(a)", (0.5, 0.0, 0.0, "half to even"), (1.5, 2.0, 0.0), (_INF, _INF, 0.0), (_NAN, _NAN, 0.0))
 
 share: Op = elementwise(
     "share",
@@ -605,6 +697,7 @@ def _extremum_edges(low: float, high: float, value: float, of_nan: Any) -> tuple
         at(low, high, value=value, adjoints=(0.0, 1.0)),
         at(_INF, _INF, value=_INF, adjoints=(0.5, 0.5), why="a tie shares equally"),
         at(_NAN, 1.0, value=of_nan, adjoints=(0.0, 0.0 if math.isnan(of_nan) else 1.0)),
+        at(_NAN, _NAN, value=_NAN, adjoints=(0.0, 0.0), why="no operand is larger"),
     )
 
 
@@ -650,6 +743,9 @@ copysign: Op = elementwise(
         at(0.0, -1.0, value=0.0, adjoints=(0.0, 0.0), why="a kink: least norm of [-1, 1]"),
         at(-2.0, 1.0, value=2.0, adjoints=(-1.0, 0.0)),
         at(2.0, -0.0, value=-2.0, adjoints=(-1.0, 0.0), why="the sign bit counts"),
+        at(_INF, -1.0, value=-_INF, adjoints=(-1.0, 0.0)),
+        at(_NAN, 1.0, value=_NAN, adjoints=(_NAN, 0.0)),
+        at(1.0, _NAN, value=1.0, adjoints=(1.0, 0.0), why="the sign bit of NaN counts"),
     ),
 )
 heaviside = elementwise(
@@ -662,6 +758,8 @@ heaviside = elementwise(
         at(0.0, 0.25, value=0.25, adjoints=(0.0, 1.0)),
         at(1.0, 0.25, value=1.0, adjoints=(0.0, 0.0)),
         at(_NAN, 0.25, value=_NAN, adjoints=(0.0, 0.0)),
+        at(-1.0, 0.25, value=0.0, adjoints=(0.0, 0.0)),
+        at(0.0, _NAN, value=_NAN, adjoints=(0.0, 1.0)),
     ),
 )
 
@@ -683,6 +781,9 @@ remainder = elementwise(
         at(1.0, 0.1, value=float(np.remainder(1.0, 0.1)), adjoints=(1.0, -9.0), why="1 / 0.1 rounds up to 10"),
         at(1.0, _INF, value=1.0, adjoints=(1.0, 0.0)),
         at(1.0, 0.0, value=_NAN, adjoints=(1.0, _NAN)),
+        at(5.0, -3.0, value=-1.0, adjoints=(1.0, 2.0)),
+        at(_INF, 1.0, value=_NAN, adjoints=(1.0, _NAN)),
+        at(_NAN, 1.0, value=_NAN, adjoints=(1.0, _NAN)),
     ),
 )
 fmod = elementwise(
@@ -696,6 +797,8 @@ fmod = elementwise(
         at(-1.0, 3.0, value=-1.0, adjoints=(1.0, 0.0)),
         at(-7.0, 3.0, value=-1.0, adjoints=(1.0, 2.0)),
         at(1.0, 0.0, value=_NAN, adjoints=(1.0, _NAN)),
+        at(1.0, _INF, value=1.0, adjoints=(1.0, 0.0)),
+        at(_NAN, 1.0, value=_NAN, adjoints=(1.0, _NAN)),
     ),
 )
 floor_divide = elementwise(
@@ -704,7 +807,12 @@ floor_divide = elementwise(
     partials=(0, 0),
     symbolic="floor(a / b)",
     samples=ranges((0.1, 0.4), (0.5, 1)),
-    edges=(at(6.0, 3.0, value=2.0, adjoints=(0.0, 0.0)), at(-1.0, 3.0, value=-1.0, adjoints=(0.0, 0.0))),
+    edges=(
+        at(6.0, 3.0, value=2.0, adjoints=(0.0, 0.0)),
+        at(-1.0, 3.0, value=-1.0, adjoints=(0.0, 0.0)),
+        at(1.0, 0.0, value=_INF, adjoints=(0.0, 0.0)),
+        at(_NAN, 1.0, value=_NAN, adjoints=(0.0, 0.0)),
+    ),
 )
 
 
@@ -740,7 +848,7 @@ round_op = op(
         lambda: sample(uniform(0.11, 0.14, 2, 3), decimals=1),
         lambda: sample(np.array([[14, 26]]), decimals=-1, gradient=False),
     ),
-    edges=points((0.5, 0.0, 0.0, "half to even"), (1.5, 2.0, 0.0)),
+    edges=points((0.5, 0.0, 0.0, "half to even"), (1.5, 2.0, 0.0), (_INF, _INF, 0.0), (_NAN, _NAN, 0.0)),
 )
 def round_(x: Any, decimals: int = 0) -> Node:
     """`np.round` to `decimals`, halves to even; its derivative is 0."""
@@ -748,7 +856,7 @@ def round_(x: Any, decimals: int = 0) -> Node:
     return rint(node) if decimals == 0 and node.dtype.kind == "f" else apply(round_op, (node,), (("decimals", int(decimals)),))
 
 
-@function(numpy=(np.fix,), samples=reals(0.1, 0.4), edges=points((-1.5, -1.0, 0.0)))
+@function(numpy=(np.fix,), samples=reals(0.1, 0.4), edges=points((-1.5, -1.0, 0.0), (-1.0, -1.0, 0.0), (_NAN, _NAN, 0.0)))
 def fix(x: Any) -> Node:
     """`np.fix`: towards zero, as `trunc`."""
     return trunc(x)
@@ -899,6 +1007,11 @@ where_op = op(
         lambda: sample(np.array([0, 2, -1]), normal(3), normal(2, 1), fixed=(0,)),
         lambda: sample(np.zeros((0, 3), bool), normal(3), normal(0, 3), fixed=(0,)),
     ),
+    edges=(
+        at(1.0, 2.0, _NAN, value=2.0, adjoints=(0.0, 1.0, 0.0), why="an exact zero for what is not selected"),
+        at(0.0, _INF, 2.0, value=2.0, adjoints=(0.0, 0.0, 1.0), why="an exact zero for what is not selected"),
+        at(_NAN, 1.0, 2.0, value=1.0, adjoints=(0.0, 1.0, 0.0), why="NaN is not 0, so it holds"),
+    ),
 )
 def where(condition: Any, x: Any = None, y: Any = None) -> Node:
     """`np.where` with three arguments: `x` where `condition` holds (or is not 0), `y` elsewhere.
@@ -962,6 +1075,9 @@ clip_max = elementwise(
         at(-_INF, 0.0, 1.0, value=0.0, adjoints=(0.0, 1.0, 0.0)),
         at(0.5, 1.0, 0.0, value=0.0, adjoints=(0.0, 0.0, 1.0), why="bounds that cross: NumPy gives the upper one"),
         at(_NAN, 0.0, 1.0, value=_NAN, adjoints=(0.0, 0.0, 0.0)),
+        at(_INF, 0.0, 1.0, value=1.0, adjoints=(0.0, 0.0, 1.0)),
+        at(1.0, 1.0, 1.0, value=1.0, adjoints=(1.0, 0.0, 0.0), why="the bounds belong to the inside"),
+        at(1.0, _NAN, 2.0, value=_NAN, adjoints=(0.0, 0.0, 0.0)),
     ),
 )
 def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Node:
@@ -1004,7 +1120,9 @@ nan_to_num_op = op(
         lambda: sample([1.0, _NAN, _INF, -_INF], gradient=False, nan=1.0, posinf=2.0, neginf=3.0),
         lambda: sample(np.array([1, 2]), gradient=False),
     ),
-    edges=points((_NAN, 0.0, 0.0), (_INF, float(np.finfo(float).max), 0.0), (0.0, 0.0, 1.0)),
+    edges=points(
+        (_NAN, 0.0, 0.0), (_INF, float(np.finfo(float).max), 0.0), (0.0, 0.0, 1.0), (-_INF, float(np.finfo(float).min), 0.0)
+    ),
 )
 def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Node:
     """`np.nan_to_num`: NaN and infinities replaced by numbers; the adjoint of what was replaced is exactly zero.
@@ -1054,7 +1172,11 @@ sinc_op: Op = op(
 )
 
 
-@function(numpy=(np.sinc,), samples=reals(-3, 3), edges=points((0.0, 1.0, 0.0, "its maximum"), (_NAN, _NAN, _NAN)))
+@function(
+    numpy=(np.sinc,),
+    samples=reals(-3, 3),
+    edges=points((0.0, 1.0, 0.0, "its maximum"), (_NAN, _NAN, _NAN), (_INF, _NAN, _NAN, "NumPy's value")),
+)
 def sinc(x: Any) -> Node:
     """`np.sinc`: sin(pi x) / (pi x), 1 at 0; its derivatives of all orders are accurate at 0 and beside it."""
     (node,) = lift((x,), "sinc")

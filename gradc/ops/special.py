@@ -151,7 +151,7 @@ lgamma_op = _special("lgamma", "gammaln", "loggamma(a)", lambda g, out, x: g * a
         lambda: sample(2.5),
         lambda: sample(normal(0, 3)),
     ),
-    edges=points((0.0, _INF, None, "a pole"), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
+    edges=points((0.0, _INF, None, "a pole"), (_INF, _INF, _INF), (_NAN, _NAN, _NAN), (-1.0, _INF, None, "a pole")),
     requires="scipy",
 )
 def lgamma(x: Any) -> Node:
@@ -167,7 +167,9 @@ def lgamma(x: Any) -> Node:
         lambda: sample(2.5),
         lambda: sample(normal(0, 3)),
     ),
-    edges=points((0.0, -_INF, _INF, "a pole"), (_INF, _INF, 0.0), (_NAN, _NAN, _NAN)),
+    edges=points(
+        (0.0, -_INF, _INF, "a pole"), (_INF, _INF, 0.0), (_NAN, _NAN, _NAN), (-1.0, _NAN, _INF, "a pole without a sign")
+    ),
     requires="scipy",
 )
 def digamma(x: Any) -> Node:

@@ -1,0 +1,52 @@
+"""The registry in figures, and the page of conventions that is made of it."""
+
+import pytest
+
+import gradc as gc
+from gradc import registry, testing
+from gradc.ir import FUNCTIONS
+
+
+@pytest.fixture(scope="module")
+def counted():
+    return registry.count()
+
+
+def test_the_count(counted, capsys):
+    differentiable = [f for f in FUNCTIONS.values() if f.differentiable and f.samples is not None]
+    assert counted.differentiable <= len(differentiable) <= counted.functions == len(FUNCTIONS)
+    assert counted.edges == sum(len(f.edges) for f in FUNCTIONS.values())
+    assert counted.gradient_samples == sum(testing.gradient_samples(f) for f in differentiable)
+    assert str(counted).startswith(f"{counted.differentiable} differentiable functions, of {counted.functions} in all; ")
+
+
+def test_there_are_enough(counted):
+    assert counted.differentiable >= 100
+    assert counted.gradient_samples >= 20 * counted.differentiable
+
+
+SINGULAR = """abs relu maximum minimum fmax fmin clip sign floor ceil trunc rint round power sqrt cbrt log log1p divide reciprocal
+hypot arctan2 where sinc copysign heaviside remainder fmod floor_divide nan_to_num xlogy logit arcsin arctanh arccosh max""".split()
+
+
+@pytest.mark.parametrize("name", SINGULAR)
+def test_what_is_singular_has_conventions(name):
+    assert FUNCTIONS[name].edges
+
+
+def test_every_elementwise_function_of_reals_says_what_it_does_with_nan_or_infinity():
+    smooth_or_linear = {"negative", "positive", "rad2deg", "deg2rad", "ldexp", "conjugate", "astype", "stop_gradient"}
+    for name, function in FUNCTIONS.items():
+        op = function.build
+        if not isinstance(op, type(gc.tanh)) or not op.elementwise or not function.differentiable or name in smooth_or_linear:
+            continue
+        inputs = {repr(v) for edge in function.edges for v in edge.inputs}
+        assert inputs & {"nan", "inf", "-inf"}, name
+
+
+def test_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(registry, "conventions", lambda: "# the page\n")
+    registry.main(["--conventions", str(tmp_path / "docs" / "page.md")])
+    assert (tmp_path / "docs" / "page.md").read_text() == "# the page\n"
+    registry.main([])
+    assert "gradient samples" in capsys.readouterr().out
