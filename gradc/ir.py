@@ -735,6 +735,10 @@ class Node:
         """`ndarray.astype`."""
         return _fn("astype")(self, dtype)
 
+    def sort(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """`ndarray.sort` sorts in place, which a node cannot: write `np.sort(node)`."""
+        self._no_value(".sort(), which sorts in place", "nodes are immutable: write y = np.sort(x) and go on with y")
+
     all = _method("all")
     any = _method("any")
     argmax = _method("argmax")
@@ -755,7 +759,7 @@ class Node:
     ravel = _method("ravel")
     repeat = _method("repeat")
     round = _method("round")
-    sort = _method("sort")
+
     squeeze = _method("squeeze")
     std = _method("std")
     sum = _method("sum")

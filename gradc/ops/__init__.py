@@ -115,10 +115,24 @@ from gradc.ops.elementwise import round_ as round
 from gradc.ops.indexing import getitem, one_hot
 from gradc.ops.linalg import matmul
 from gradc.ops.nn import log_softmax, softmax, softmax_cross_entropy
-from gradc.ops.reduction import logsumexp, mean
+from gradc.ops.products import nanprod, prod
+from gradc.ops.reduction import all_ as all
+from gradc.ops.reduction import any_ as any
+from gradc.ops.reduction import argmax, argmin, count_nonzero, logsumexp, mean, nanmax, nanmean, nanmin, nansum, ptp
 from gradc.ops.reduction import max_ as max
 from gradc.ops.reduction import min_ as min
 from gradc.ops.reduction import sum_ as sum
+from gradc.ops.scan import (
+    cumprod,
+    cumsum,
+    cumulative_prod,
+    cumulative_sum,
+    diff,
+    ediff1d,
+    nancumprod,
+    nancumsum,
+    trapezoid,
+)
 from gradc.ops.shaping import (
     broadcast_to,
     concatenate,
@@ -137,6 +151,8 @@ from gradc.ops.special import digamma, erf, erfc, lgamma, ndtr, polygamma
 __all__ = [
     "abs",
     "add",
+    "all",
+    "any",
     "arccos",
     "arccosh",
     "arcsin",
@@ -144,6 +160,8 @@ __all__ = [
     "arctan",
     "arctan2",
     "arctanh",
+    "argmax",
+    "argmin",
     "astype",
     "bitwise_and",
     "bitwise_count",
@@ -159,9 +177,16 @@ __all__ = [
     "copysign",
     "cos",
     "cosh",
+    "count_nonzero",
+    "cumprod",
+    "cumsum",
+    "cumulative_prod",
+    "cumulative_sum",
     "deg2rad",
+    "diff",
     "digamma",
     "divide",
+    "ediff1d",
     "elu",
     "equal",
     "erf",
@@ -225,6 +250,13 @@ __all__ = [
     "mish",
     "multiply",
     "nan_to_num",
+    "nancumprod",
+    "nancumsum",
+    "nanmax",
+    "nanmean",
+    "nanmin",
+    "nanprod",
+    "nansum",
     "ndtr",
     "negative",
     "not_equal",
@@ -233,6 +265,8 @@ __all__ = [
     "polygamma",
     "positive",
     "power",
+    "prod",
+    "ptp",
     "rad2deg",
     "ravel",
     "reciprocal",
@@ -264,6 +298,7 @@ __all__ = [
     "tan",
     "tanh",
     "transpose",
+    "trapezoid",
     "trunc",
     "where",
     "xlog1py",

@@ -1,18 +1,28 @@
-"""Reductions over axes: sum, mean, max, min, logsumexp."""
+"""Reductions over axes: sum, mean, max, min, ptp, any, all, counts, positions, logsumexp, and those that ignore NaN.
+
+Axes are None for all, an integer, or a tuple; `axis=()` reduces nothing. Ties of extrema share the adjoint equally, and
+a slice whose extremum is NaN passes none on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from gradc.errors import ShapeError
-from gradc.ir import Call, Kernel, Node, Op, apply, lift
-from gradc.ops.declare import call, function, linear, op
-from gradc.ops.elementwise import exp, log, stop_gradient, where
-from gradc.ops.samples import at, cases, normal, sample
-from gradc.types import Shape, TensorType, as_dtype, normalize_axes, size_of
+from gradc.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
+from gradc.ir import Call, Kernel, Node, Op, apply, lift, user_origin
+from gradc.ops.declare import call, elementwise, function, linear, op
+from gradc.ops.elementwise import exp, isnan, log, logical_not, stop_gradient, where
+from gradc.ops.recipes import do, recipe
+from gradc.ops.samples import Sample, Samples, at, normal, sample, uniform
+from gradc.types import DType, Shape, TensorType, as_dtype, normalize_axes, normalize_axis, size_of
+
+_INF, _NAN = math.inf, math.nan
+
+# --- what all reductions share -------------------------------------------------------------------------
 
 
 def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
@@ -22,7 +32,19 @@ def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
     return tuple(s for k, s in enumerate(shape) if k not in axes)
 
 
-def _kernel(ufunc: np.ufunc) -> Any:
+def kept(reduced: Node, like: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+    """A reduction's result, or its adjoint, with axes of length 1 where `like` was reduced: it broadcasts against `like`."""
+    return reduced if keepdims else call("reshape", reduced, reduced_shape(like.shape, axes, True))
+
+
+def spread(reduced: Node, like: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+    """A reduction's result, or its adjoint, broadcast back to the shape of its operand."""
+    return call("broadcast_to", kept(reduced, like, axes, keepdims), like.shape)
+
+
+def reduce_kernel(ufunc: np.ufunc) -> Any:
+    """The kernel of `ufunc.reduce` into a buffer."""
+
     def kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
         arguments = f"{{0}}, {attrs['axes']}, None, {{out}}, {attrs['keepdims']}"
         return Kernel((Call(ufunc.reduce, f"{ufunc.__name__}_reduce", arguments),))
@@ -30,120 +52,460 @@ def _kernel(ufunc: np.ufunc) -> Any:
     return kernel
 
 
-def _infer_sum(x: TensorType, *, axes: tuple[int, ...], keepdims: bool) -> TensorType:
-    dtype = np.add.reduce(np.zeros(1, x.dtype)).dtype
-    return TensorType(reduced_shape(x.shape, axes, keepdims), as_dtype(dtype))
+def infer_as(ufunc: np.ufunc) -> Callable[..., TensorType]:
+    """The type rule of `ufunc.reduce`, which widens small integers for some ufuncs."""
+
+    def infer(x: TensorType, *, axes: tuple[int, ...], keepdims: bool) -> TensorType:
+        dtype = ufunc.reduce(np.zeros(1, x.dtype)).dtype
+        return TensorType(reduced_shape(x.shape, axes, keepdims), as_dtype(dtype))
+
+    return infer
 
 
-def spread(reduced: Node, like: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
-    """A reduction's result, or its adjoint, broadcast back to the shape of its operand."""
-    kept = reduced if keepdims else call("reshape", reduced, reduced_shape(like.shape, axes, True))
-    return call("broadcast_to", kept, like.shape)
+def operand(x: Any, where_: str, dtype: Any = None, out: Any = None) -> Node:
+    """`x` as a node, cast to `dtype` where one is asked for.
 
-
-sum_op = linear(
-    "sum",
-    infer=_infer_sum,
-    evaluate=lambda x, *, axes, keepdims: np.add.reduce(x, axis=axes, keepdims=keepdims),
-    transpose=lambda g, out, x, *, axes, keepdims: spread(g, x, axes, keepdims),
-    kernel=_kernel(np.add),
-)
-
-_SAMPLES = (
-    lambda: sample(normal(4)),
-    lambda: sample(normal(2, 3)),
-    lambda: sample(normal(2, 3), axis=0),
-    lambda: sample(normal(2, 3), axis=-1, keepdims=True),
-    lambda: sample(normal(2, 3, 2), axis=(0, -1)),
-    lambda: sample(normal(2, 3), axis=()),
-    lambda: sample(1.5),
-    lambda: sample(normal(2, 0), axis=0),
-)
-
-
-def _reduce(op_: Op, x: Any, axis: Any, keepdims: bool, where_: str) -> Node:
+    Raises:
+        UnsupportedError: `out` is given: a node is never written into.
+    """
+    if out is not None:
+        raise UnsupportedError(
+            f"{where_}: out= on a node: nodes are immutable; use the result\n  at {user_origin().location}\n"
+            "  to run into arrays of your own, call an executable with out={name: array}"
+        )
     (node,) = lift((x,), where_)
-    axes = normalize_axes(axis, node.ndim, where_)
+    return node if dtype is None else node.astype(dtype)
+
+
+def reduce_node(op_: Op, node: Node, axis: Any, keepdims: Any) -> Node:
+    """The node of a reduction over `axis` as NumPy reads it."""
+    axes = normalize_axes(axis, node.ndim, op_.name)
     return apply(op_, (node,), (("axes", axes), ("keepdims", bool(keepdims))))
 
 
-@function("sum", numpy=(np.sum,), samples=cases(*_SAMPLES))
-def sum_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """`np.sum` over `axis`: None for all, an integer, or a tuple."""
-    return _reduce(sum_op, x, axis, keepdims, "sum")
+def masked(node: Node, mask: Any, fill: Any) -> Node:
+    """`node` with `fill`, which the reduction does not notice, where `mask` does not hold."""
+    return node if mask is None or mask is True else where(np.asarray(mask) if isinstance(mask, bool) else mask, node, fill)
 
 
-@function(numpy=(np.mean,), samples=cases(*_SAMPLES))
-def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """`np.mean` over `axis`; integers and booleans give float64."""
-    (node,) = lift((x,), "mean")
+def floating_wide(node: Node, where_: str) -> Node:
+    """`node` in the dtype in which NumPy takes means: integers in float64, float16 in float32."""
+    if node.dtype.kind != "f":
+        return node.astype("float64")
+    return node.astype("float32") if node.dtype.itemsize == 2 else node
+
+
+def narrowed(result: Node, node: Node) -> Node:
+    """A mean of `node`, computed in `floating_wide`, in the dtype that NumPy gives it."""
+    return result.astype(node.dtype) if node.dtype.kind == "f" else result
+
+
+def count_of(node: Node, axes: tuple[int, ...], keepdims: bool, mask: Any, dtype: DType) -> Node:
+    """How many entries a mean over `axes` takes, of those where `mask` holds."""
+    if mask is None or mask is True:
+        return call("dimension", size_of(tuple(node.shape[a] for a in axes)), dtype)
+    (chosen,) = lift((np.asarray(mask) if isinstance(mask, bool) else mask,), "where=")
+    return sum_(call("broadcast_to", chosen, node.shape), axes, keepdims=keepdims).astype(dtype)
+
+
+# --- samples -----------------------------------------------------------------------------------------
+
+_AXES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
+    ((4,), {}),
+    ((4,), {"axis": -1}),
+    ((4,), {"axis": 0, "keepdims": True}),
+    ((2, 3), {}),
+    ((2, 3), {"axis": 0}),
+    ((2, 3), {"axis": 1}),
+    ((2, 3), {"axis": -2}),
+    ((2, 3), {"axis": -1, "keepdims": True}),
+    ((3, 2), {"axis": (0, 1)}),
+    ((3, 2), {"axis": None, "keepdims": True}),
+    ((2, 3, 2), {"axis": (0, -1)}),
+    ((2, 3, 2), {"axis": (-1, 1), "keepdims": True}),
+    ((2, 1, 3), {"axis": 1}),
+    ((1, 1), {}),
+)
+
+
+def reduction_samples(low: float = -2, high: float = 2, *, tuples: bool = True, empty: bool = True, **attrs: Any) -> Samples:
+    """Vectors, matrices and cubes over every kind of axis, keepdims, layouts, 0-d, and empty where that has a value."""
+
+    def values(*shape: int, seed: int = 0) -> Any:
+        return uniform(low, high, *shape, seed=seed)
+
+    def make() -> list[Sample]:
+        made = [
+            sample(values(*shape, seed=k), **options, **attrs)
+            for k, (shape, options) in enumerate(_AXES)
+            if tuples or not isinstance(options.get("axis"), tuple)
+        ]
+        made += [
+            sample(values(), **attrs),
+            sample(np.asfortranarray(values(2, 3, seed=1)), axis=0, **attrs),
+            sample(values(3, 2, seed=2).T, axis=1, **attrs),
+            sample(values(5, seed=3)[::-1], **attrs),
+            sample(values(4, 6, seed=4)[::2, ::-2], axis=-1, **attrs),
+        ]
+        if tuples:
+            made += [sample(values(2, 2, seed=5), axis=(), **attrs), sample(values(2, 3, 1, seed=6), axis=(0, 1, 2), **attrs)]
+        if empty:
+            made.append(sample(values(0, 3), axis=1, **attrs))
+        return made
+
+    return make
+
+
+def with_nan(samples: Samples) -> Samples:
+    """Each sample, and some of them again with NaN here and there: their adjoint there is 0, and differences are no use."""
+
+    def make() -> list[Sample]:
+        made = samples()
+        for s in made[3:8]:
+            array = s.arrays[0].copy()
+            array.reshape(-1)[1::4] = _NAN
+            made.append(Sample((array,), s.attrs, gradient=False))
+        return made
+
+    return make
+
+
+# --- sum, mean -----------------------------------------------------------------------------------------
+
+sum_op = linear(
+    "sum",
+    infer=infer_as(np.add),
+    evaluate=lambda x, *, axes, keepdims: np.add.reduce(x, axis=axes, keepdims=keepdims),
+    transpose=lambda g, out, x, *, axes, keepdims: spread(g, x, axes, keepdims),
+    kernel=reduce_kernel(np.add),
+)
+
+
+@function(
+    "sum",
+    numpy=(np.sum,),
+    samples=lambda: [
+        *reduction_samples()(),
+        sample(normal(2, 0), axis=1),
+        sample(normal(0, 3)),
+        sample(np.array([True, True]), gradient=False),
+    ],
+    edges=(
+        at([[1.0, 2.0]], value=[[1.0, 2.0]], adjoints=([[1.0, 1.0]],), axis=(), why="no axis: nothing is summed"),
+        at([_INF, -_INF], value=_NAN, adjoints=([1.0, 1.0],), why="linear, whatever the value"),
+    ),
+)
+def sum_(
+    x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = None
+) -> Node:
+    """`np.sum` over `axis`: None for all, an integer, or a tuple; entries where `where` is False do not count."""
+    total = reduce_node(sum_op, masked(operand(x, "sum", dtype, out), where, 0), axis, keepdims)
+    return total if initial is None else total + initial
+
+
+@function(
+    numpy=(np.mean,),
+    samples=lambda: [*reduction_samples()(), sample(np.array([1, 2]), gradient=False)],
+    edges=(at([_INF, 1.0], value=_INF, adjoints=([0.5, 0.5],), why="linear, whatever the value"),),
+)
+def mean(x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, where: Any = None) -> Node:
+    """`np.mean` over `axis`; integers and booleans give float64, and float16 is summed in float32.
+
+    Raises:
+        DTypeError: `dtype` is not floating point.
+    """
+    node = operand(x, "mean", dtype, out)
+    if dtype is not None and node.dtype.kind != "f":
+        raise DTypeError(f"mean: dtype={node.dtype} has no fractions; cast the mean with .astype instead")
     axes = normalize_axes(axis, node.ndim, "mean")
-    floating = node if node.dtype.kind == "f" else node.astype("float64")
-    return sum_(floating, axes, keepdims) / call("dimension", size_of(tuple(node.shape[a] for a in axes)), floating.dtype)
+    wide = floating_wide(node, "mean")
+    total = sum_(wide, axes, keepdims=keepdims, where=where)
+    return narrowed(total / count_of(node, axes, bool(keepdims), where, wide.dtype), node)
+
+
+# --- extrema -----------------------------------------------------------------------------------------
 
 
 def _infer_extremum(x: TensorType, *, axes: tuple[int, ...], keepdims: bool) -> TensorType:
-    if any(x.shape[a] == 0 for a in axes):
-        raise ShapeError(f"an empty axis has no extremum: {x}")
-    return TensorType(reduced_shape(x.shape, axes, keepdims), x.dtype)
+    shape = reduced_shape(x.shape, axes, keepdims)
+    if any(x.shape[a] == 0 for a in axes) and 0 not in shape:
+        raise ShapeError(f"an empty axis has no extremum: {x}; give initial= for the value of nothing")
+    return TensorType(shape, x.dtype)
+
+
+def share_ties(g: Node, out: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+    """The adjoint of `x` where `out` is one of its entries: those that are equal to it share `g`."""
+    wins = call("equal", x, spread(out, x, axes, keepdims))
+    ties = sum_(wins, axes, keepdims=keepdims).astype(x.dtype)
+    return where(wins, spread(g / ties, x, axes, keepdims), 0)
+
+
+def mean_of_ties(t: Node, out: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+    """The tangent of `out`, one of the entries of `x`: the transpose of `share_ties`."""
+    wins = call("equal", x, spread(out, x, axes, keepdims))
+    ties = call("maximum", sum_(wins, axes, keepdims=keepdims), 1).astype(x.dtype)
+    return sum_(where(wins, t, 0), axes, keepdims=keepdims) / ties
 
 
 def _extremum(name: str, ufunc: np.ufunc) -> Op:
-    def weights(out: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> tuple[Node, Node]:
-        wins = call("equal", x, spread(out, x, axes, keepdims))
-        return wins, sum_(wins, axes, keepdims).astype(x.dtype)
-
-    def vjp(g: Node, out: Node, x: Node, *, axes: tuple[int, ...], keepdims: bool) -> Node:
-        wins, ties = weights(out, x, axes, keepdims)
-        return where(wins, spread(g / ties, x, axes, keepdims), 0)
-
-    def jvp(t: Node, out: Node, x: Node, *, axes: tuple[int, ...], keepdims: bool) -> Node:
-        wins, ties = weights(out, x, axes, keepdims)
-        return sum_(where(wins, t, 0), axes, keepdims) / ties
-
     return op(
         name,
         infer=_infer_extremum,
         evaluate=lambda x, *, axes, keepdims: ufunc.reduce(x, axis=axes, keepdims=keepdims),
-        vjp=(vjp,),
-        jvp=(jvp,),
-        kernel=_kernel(ufunc),
+        vjp=(lambda g, out, x, *, axes, keepdims: share_ties(g, out, x, axes, keepdims),),
+        jvp=(lambda t, out, x, *, axes, keepdims: mean_of_ties(t, out, x, axes, keepdims),),
+        kernel=reduce_kernel(ufunc),
     )
 
 
-max_op = _extremum("max", np.maximum)
-min_op = _extremum("min", np.minimum)
-_DISTINCT = cases(
-    lambda: sample([3.0, -1.0, 2.0]),
-    lambda: sample(normal(2, 3)),
-    lambda: sample(normal(2, 3), axis=1),
-    lambda: sample(normal(2, 3, 2), axis=(0, 2), keepdims=True),
-    lambda: sample(normal(2, 3), axis=-2),
-    lambda: sample(1.5),
+max_op, min_op = _extremum("max", np.maximum), _extremum("min", np.minimum)
+nanmax_op, nanmin_op = _extremum("nanmax", np.fmax), _extremum("nanmin", np.fmin)
+
+
+def _extreme(
+    op_: Op,
+    pairwise: str,
+    x: Any,
+    axis: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = None,
+    mask: Any = None,
+) -> Node:
+    """An extremum of the entries where `mask` holds, and of `initial`."""
+    node = operand(x, op_.name, None, out)
+    if initial is None:
+        if mask is not None and mask is not True:
+            raise ArgumentError(f"{op_.name}: where= needs initial=, the extremum where nothing is chosen, as NumPy does")
+        return reduce_node(op_, node, axis, keepdims)
+    axes = normalize_axes(axis, node.ndim, op_.name)
+    if any(node.shape[a] == 0 for a in axes):
+        return call("add", sum_(node, axes, keepdims=keepdims).astype(node.dtype), initial)
+    return call(pairwise, reduce_node(op_, masked(node, mask, initial), axes, keepdims), initial)
+
+
+_DISTINCT = reduction_samples(empty=False)
+
+
+def _extremum_edges(sign: float) -> tuple[Any, ...]:
+    """The conventions of a maximum, and with sign -1 of a minimum."""
+    return (
+        at([sign, sign, 0.0], value=sign, adjoints=([0.5, 0.5, 0.0],), why="ties share equally"),
+        at(
+            [[sign, 0.0], [sign, sign]],
+            value=sign,
+            adjoints=([[1 / 3, 0.0], [1 / 3, 1 / 3]],),
+            why="ties share equally, over axes",
+        ),
+        at([[sign, 0.0], [sign, sign]], value=[sign, sign], adjoints=([[0.5, 0.0], [0.5, 1.0]],), axis=0),
+        at([sign * _INF, sign * _INF, 0.0], value=sign * _INF, adjoints=([0.5, 0.5, 0.0],), why="ties share equally"),
+    )
+
+
+def _nan_edges(value: float, adjoint: float) -> tuple[Any, ...]:
+    return (at([_NAN, 1.0], value=value, adjoints=([0.0, adjoint],)),)
+
+
+@function("max", numpy=(np.max, np.amax), samples=_DISTINCT, edges=_extremum_edges(1.0) + _nan_edges(_NAN, 0.0))
+def max_(x: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = None) -> Node:
+    """`np.max` over `axis`; ties share the adjoint equally. An empty axis needs `initial`."""
+    return _extreme(max_op, "maximum", x, axis, out, keepdims, initial, where)
+
+
+@function("min", numpy=(np.min, np.amin), samples=_DISTINCT, edges=_extremum_edges(-1.0) + _nan_edges(_NAN, 0.0))
+def min_(x: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = None) -> Node:
+    """`np.min` over `axis`; ties share the adjoint equally. An empty axis needs `initial`."""
+    return _extreme(min_op, "minimum", x, axis, out, keepdims, initial, where)
+
+
+@function(
+    numpy=(np.ptp,),
+    samples=_DISTINCT,
+    edges=(
+        at([2.0, 2.0], value=0.0, adjoints=([0.0, 0.0],), why="all tie for both ends"),
+        at([0.0, 2.0, 2.0], value=2.0, adjoints=([-1.0, 0.5, 0.5],), why="ties share equally"),
+    ),
 )
-_TIES = (at([1.0, 1.0, 0.0], value=1.0, adjoints=([0.5, 0.5, 0.0],), why="ties share equally"),)
+def ptp(x: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Node:
+    """`np.ptp`: the maximum less the minimum over `axis`; ties share the adjoint equally."""
+    node = operand(x, "ptp", None, out)
+    return max_(node, axis, keepdims=keepdims) - min_(node, axis, keepdims=keepdims)
 
 
-@function("max", numpy=(np.max, np.amax), samples=_DISTINCT, edges=_TIES)
-def max_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """`np.max` over `axis`; ties share the adjoint equally."""
-    return _reduce(max_op, x, axis, keepdims, "max")
+# --- any, all, counts, positions: no gradient ----------------------------------------------------------
 
 
-@function("min", numpy=(np.min, np.amin), samples=_DISTINCT)
-def min_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """`np.min` over `axis`; ties share the adjoint equally."""
-    return _reduce(min_op, x, axis, keepdims, "min")
+def _logical(name: str, ufunc: np.ufunc) -> Op:
+    return op(
+        name,
+        infer=lambda x, *, axes, keepdims: TensorType(reduced_shape(x.shape, axes, keepdims), np.dtype("bool")),
+        evaluate=lambda x, *, axes, keepdims: ufunc.reduce(x, axis=axes, dtype=bool, keepdims=keepdims),
+        vjp=(None,),
+        jvp=(None,),
+        kernel=reduce_kernel(ufunc),
+    )
 
 
-@function(samples=_DISTINCT, edges=(at([1000.0, 1000.0], value=1000.0 + float(np.log(2)), adjoints=([0.5, 0.5],)),))
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """log(sum(exp(x))) over `axis`, without overflow: the maximum is taken out first."""
-    (node,) = lift((x,), "logsumexp")
+any_op, all_op = _logical("any", np.logical_or), _logical("all", np.logical_and)
+
+
+def _truths() -> list[Sample]:
+    return [
+        *(sample(s.arrays[0] > 0, gradient=False, **s.attrs) for s in reduction_samples()()),
+        sample([0.0, _NAN], gradient=False),
+        sample([[0.0, 0.0], [1.0, 2.0]], gradient=False, axis=1),
+        sample(np.array([3, 0]), gradient=False),
+    ]
+
+
+@function("any", numpy=(np.any,), samples=_truths, differentiable=False)
+def any_(x: Any, axis: Any = None, out: Any = None, keepdims: Any = False, where: Any = None) -> Node:
+    """`np.any` over `axis`: True where an entry is not 0; False of nothing."""
+    node = operand(x, "any", None, out)
+    return reduce_node(any_op, node if where is None else masked(node.astype("bool"), where, False), axis, keepdims)
+
+
+@function("all", numpy=(np.all,), samples=_truths, differentiable=False)
+def all_(x: Any, axis: Any = None, out: Any = None, keepdims: Any = False, where: Any = None) -> Node:
+    """`np.all` over `axis`: True where no entry is 0; True of nothing."""
+    node = operand(x, "all", None, out)
+    return reduce_node(all_op, node if where is None else masked(node.astype("bool"), where, True), axis, keepdims)
+
+
+@function(numpy=(np.count_nonzero,), samples=_truths, differentiable=False)
+def count_nonzero(x: Any, axis: Any = None, keepdims: Any = False) -> Node:
+    """`np.count_nonzero` over `axis`: how many entries are not 0; int64."""
+    node = operand(x, "count_nonzero")
+    return sum_(node if node.dtype.kind == "b" else call("not_equal", node, 0), axis, keepdims=keepdims)
+
+
+def _infer_position(x: TensorType, *, axis: int | None, keepdims: bool) -> TensorType:
+    axes = tuple(range(x.ndim)) if axis is None else (axis,)
+    return TensorType(_infer_extremum(x, axes=axes, keepdims=keepdims).shape, np.dtype(np.intp))
+
+
+def _position(name: str, find: Callable[..., Any]) -> Op:
+    def kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+        return Kernel((Call(find, name, f"{{0}}, {attrs['axis']}, {{out}}, keepdims={attrs['keepdims']}"),))
+
+    return op(
+        name,
+        infer=_infer_position,
+        evaluate=lambda x, *, axis, keepdims: find(x, axis, keepdims=keepdims),
+        vjp=(None,),
+        jvp=(None,),
+        kernel=kernel,
+    )
+
+
+argmax_op, argmin_op = _position("argmax", np.argmax), _position("argmin", np.argmin)
+
+
+def _positions() -> list[Sample]:
+    made = [s._replace(gradient=False) for s in reduction_samples(tuples=False, empty=False)()]
+    return [*made, sample([1.0, _NAN, 2.0], gradient=False), sample([2.0, 2.0], gradient=False)]
+
+
+def _find(op_: Op, x: Any, axis: Any, out: Any, keepdims: Any) -> Node:
+    node = operand(x, op_.name, None, out)
+    along = None if axis is None else normalize_axis(axis, node.ndim, op_.name)
+    return apply(op_, (node,), (("axis", along), ("keepdims", bool(keepdims))))
+
+
+@function(numpy=(np.argmax,), samples=_positions, differentiable=False)
+def argmax(x: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Node:
+    """`np.argmax`: where the first maximum is along `axis`, or in the flattened array; int64."""
+    return _find(argmax_op, x, axis, out, keepdims)
+
+
+@function(numpy=(np.argmin,), samples=_positions, differentiable=False)
+def argmin(x: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Node:
+    """`np.argmin`: where the first minimum is along `axis`, or in the flattened array; int64."""
+    return _find(argmin_op, x, axis, out, keepdims)
+
+
+# --- without NaN ---------------------------------------------------------------------------------------
+
+
+def without_nan(node: Node, fill: float) -> Node:
+    """`node` with `fill` for NaN, whose adjoint is exactly 0."""
+    return where(isnan(node), fill, node) if node.dtype.kind == "f" else node
+
+
+def present(node: Node, mask: Any) -> Any:
+    """Where `node` is a number, and `mask` holds."""
+    if node.dtype.kind != "f":
+        return mask
+    found = logical_not(isnan(node))
+    return found if mask is None or mask is True else call("logical_and", found, mask)
+
+
+@function(numpy=(np.nansum,), samples=with_nan(reduction_samples()), edges=(at([_NAN, 1.0], value=1.0, adjoints=([0.0, 1.0],)),))
+def nansum(
+    x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = None
+) -> Node:
+    """`np.nansum`: the sum over `axis` with NaN as 0."""
+    return sum_(without_nan(operand(x, "nansum", dtype, out), 0), axis, None, None, keepdims, initial, where)
+
+
+@function(
+    numpy=(np.nanmean,),
+    samples=with_nan(reduction_samples()),
+    edges=(
+        at([_NAN, 1.0, 3.0], value=2.0, adjoints=([0.0, 0.5, 0.5],)),
+        at([_NAN], value=_NAN, adjoints=([0.0],), why="a slice of NaN only has no mean"),
+    ),
+)
+def nanmean(x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, where: Any = None) -> Node:
+    """`np.nanmean`: the mean over `axis` of the entries that are not NaN."""
+    node = operand(x, "nanmean", dtype, out)
+    return mean(node, axis, keepdims=keepdims, where=present(node, where))
+
+
+@function(numpy=(np.nanmax,), samples=with_nan(_DISTINCT), edges=_extremum_edges(1.0) + _nan_edges(1.0, 1.0))
+def nanmax(x: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = None) -> Node:
+    """`np.nanmax`: the maximum over `axis` of the entries that are not NaN; NaN where all are."""
+    return _extreme(nanmax_op, "fmax", x, axis, out, keepdims, initial, where)
+
+
+@function(numpy=(np.nanmin,), samples=with_nan(_DISTINCT), edges=_extremum_edges(-1.0) + _nan_edges(1.0, 1.0))
+def nanmin(x: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = None) -> Node:
+    """`np.nanmin`: the minimum over `axis` of the entries that are not NaN; NaN where all are."""
+    return _extreme(nanmin_op, "fmin", x, axis, out, keepdims, initial, where)
+
+
+# --- logsumexp -----------------------------------------------------------------------------------------
+
+
+def _at_infinity(x: Any, top: Any, out: Any) -> None:
+    """Where the largest entry is infinite, inf - inf is 0: entries that tie for it."""
+    if np.isinf(top).any():
+        np.copyto(out, 0, where=np.isinf(x) & (x == top))
+
+
+below = elementwise(
+    "below",
+    **recipe(do(np.subtract, "{0}, {1}, {out}"), do(_at_infinity, "{0}, {1}, {out}"))._asdict(),  # x - top, top >= x
+    rules=(lambda g, out, x, top: g, lambda g, out, x, top: -g),
+    symbolic="a - b",
+    public=False,
+)
+
+
+@function(
+    samples=_DISTINCT,
+    edges=(
+        at([1000.0, 1000.0], value=1000.0 + math.log(2), adjoints=([0.5, 0.5],)),
+        at([1e17, 1e17], value=1e17, adjoints=([0.5, 0.5],), why="not exp(x - out), which is 1"),
+        at([-_INF, 0.0], value=0.0, adjoints=([0.0, 1.0],)),
+        at([-_INF, -_INF], value=-_INF, adjoints=([0.5, 0.5],), why="a tie shares equally"),
+        at([_INF, 0.0], value=_INF, adjoints=([1.0, 0.0],)),
+    ),
+)
+def logsumexp(x: Any, axis: Any = None, keepdims: Any = False) -> Node:
+    """log(sum(exp(x))) over `axis`, without overflow: the maximum is taken out first. Infinities have their limits."""
+    node = operand(x, "logsumexp")
     axes = normalize_axes(axis, node.ndim, "logsumexp")
     top = stop_gradient(max_(node, axes, keepdims=True))
-    top = where(call("isfinite", top), top, 0)
-    total = log(sum_(exp(node - top), axes, keepdims=True)) + top
-    if keepdims:
-        return total
-    return call("reshape", total, reduced_shape(node.shape, axes, False))
+    total = log(sum_(exp(below(node, top)), axes, keepdims=True)) + top
+    return total if keepdims else call("reshape", total, reduced_shape(node.shape, axes, False))
