@@ -346,9 +346,10 @@ logit_op = elementwise(
     "logit",
     **recipe(
         do(np.subtract, "1, {0}, {s0}"),
-        do(np.subtract, "{0}, {s0}, {out}"),
+        do(np.subtract, "{0}, 0.5, {out}"),  # exact, where p - (1 - p) rounds below 1/2
         do(np.divide, "{out}, {s0}, {out}"),
-        do(np.log1p, "{out}, {out}"),  # log1p((p - (1 - p)) / (1 - p)), accurate beside 1/2 and up to 1
+        do(np.add, "{out}, {out}, {out}"),
+        do(np.log1p, "{out}, {out}"),  # log1p((2 p - 1) / (1 - p)), accurate beside 1/2 and up to 1
         do(np.less, "{0}, 0.25, {s1}"),
         do(_logit_low, "{0}, {out}, {s1}"),
         scratch=("out", "bool"),

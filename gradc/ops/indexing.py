@@ -16,8 +16,13 @@ Entry = Any
 
 
 def as_index(entries: tuple[Entry, ...]) -> tuple[Any, ...]:
-    """The NumPy index that normalised entries stand for."""
-    return tuple(e if isinstance(e, int) else (None if e == "new" else slice(*e)) for e in entries)
+    """The NumPy index that normalised entries stand for; of a single entry too it gives an array, a view."""
+    index = tuple(e if isinstance(e, int) else (None if e == "new" else slice(*e)) for e in entries)
+    return (*index, ...) if _is_single(entries) else index
+
+
+def _is_single(entries: tuple[Entry, ...]) -> bool:
+    return bool(entries) and all(isinstance(e, int) for e in entries)
 
 
 def index_text(entries: tuple[Entry, ...]) -> str:
@@ -28,7 +33,7 @@ def index_text(entries: tuple[Entry, ...]) -> str:
             return "None"
         return str(entry) if isinstance(entry, int) else ":".join("" if e is None else str(e) for e in entry)
 
-    return ", ".join(map(text, entries)) or "..."
+    return ", ".join(map(text, entries)) + (", ..." if _is_single(entries) else "") or "..."
 
 
 def _normalize(index: Any, shape: Shape) -> tuple[Entry, ...]:
@@ -120,7 +125,13 @@ getitem_op: Op = op(
 
 
 @function(
-    samples=cases(lambda: sample(normal(4, 3), index=1), lambda: sample(normal(4, 3), index=(slice(None, None, -2), None, 0)))
+    samples=cases(
+        lambda: sample(normal(4, 3), index=1),
+        lambda: sample(normal(4, 3), index=(slice(None, None, -2), None, 0)),
+        lambda: sample(normal(4), index=-1),
+        lambda: sample(normal(4, 3), index=(2, 0)),
+        lambda: sample(normal(4, 3), index=(..., slice(0, 0))),
+    )
 )
 def getitem(x: Any, index: Any) -> Node:
     """`x[index]` with integers, slices, None and an ellipsis."""
