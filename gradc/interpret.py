@@ -28,7 +28,8 @@ def check_feeds(placeholders: Mapping[str, Node], feeds: Mapping[str, Any]) -> t
     dims: dict[str, int] = {}
     for name, node in placeholders.items():
         arrays[name] = as_feed(name, node, feeds[name])
-        bind_shape(node.shape, arrays[name].shape, dims, f"feed {name!r} ({node.type})")
+        if arrays[name].shape != node.shape:
+            bind_shape(node.shape, arrays[name].shape, dims, f"feed {name!r} ({node.type})")
     if dims:
         for name, node in placeholders.items():
             check_shape(node.shape, arrays[name].shape, dims, f"feed {name!r} ({node.type})")

@@ -1,6 +1,6 @@
 """Proving an op: every check that its samples make possible, for gradc's own ops and those of its users.
 
-A `Case` is one check at one sample. The op-table test runs the cases of all functions, `check_op` those of one.
+A `Case` is all checks at one sample, or all edges. The op-table test runs the cases of all functions, `check_op` those of one.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ def check_op(
     passed: Counter[str] = Counter()
     oracles: Counter[str] = Counter()
     for case in cases:
-        said = case.run(Options(order, rtol, atol))
-        passed[case.check] += 1
-        oracles.update([said] if said else [])
+        for check, oracle in case.run(Options(order, rtol, atol)):
+            passed[check] += 1
+            oracles.update([oracle] if oracle else [])
     return OpReport(function.name, gradient_samples(function), dict(passed), dict(oracles))
 
 
@@ -108,42 +108,50 @@ def _function(op: Op | str, samples: Callable[[], Iterable[Sample]] | None) -> F
 
 
 class Case(NamedTuple):
-    """One check of a function at one sample, or at one edge."""
+    """All checks of a function at one sample, or its edges."""
 
     function: Function
-    check: str
-    number: int
-    sample: Sample | At
+    place: str
+    checks: tuple[tuple[str, Sample | At], ...]
     kit: Kit
 
     def __str__(self) -> str:
-        return f"{self.function.name}-{self.number}-{self.check}"
+        return f"{self.function.name}-{self.place}"
 
-    def run(self, options: Options = Options()) -> str | None:  # noqa: B008
-        """Check; returns what derivatives were compared with, where there was a choice.
+    def run(self, options: Options = Options()) -> list[tuple[str, str | None]]:  # noqa: B008
+        """Run every check; the names of those that passed, with what derivatives were compared with.
 
         Raises:
-            OpError: it fails.
+            OpError: some fail; the message is a line for each.
         """
-        try:
-            with np.errstate(all="ignore"):
-                if isinstance(self.sample, At):
-                    _check_edge(self.function, self.sample)
-                    return None
-                return _CHECKS[self.check](self.kit.subject(self.sample), options)
-        except (GradcError, AssertionError) as error:
-            raise OpError(f"{self.function.name}, {self.check} at {_shown(self.sample)}: {error}") from error
+        passed, failed = [], []
+        for check, sample in self.checks:
+            try:
+                passed.append((check, self._run(check, sample, options)))
+            except (GradcError, AssertionError) as error:
+                failed.append((f"{self.function.name}, {check} at {_shown(sample)}: {error}", error))
+        if failed:
+            raise OpError("\n".join(text for text, _ in failed)) from failed[0][1]
+        return passed
+
+    def _run(self, check: str, sample: Sample | At, options: Options) -> str | None:
+        with np.errstate(all="ignore"):
+            if isinstance(sample, At):
+                _check_edge(self.function, sample)
+                return None
+            return _CHECKS[check](self.kit.subject(sample), options)
 
 
 def op_cases(function: Function) -> list[Case]:
-    """All cases of a function, sample by sample, then its edges."""
+    """All cases of a function: one for each sample, and one for its edges."""
     kit = Kit(function)
-    samples = list(function.samples()) if function.samples is not None else []
     cases = []
-    for number, sample in enumerate(samples):
-        differentiable = function.differentiable and sample.gradient
-        cases += [Case(function, c, number, sample, kit) for c in _CHECKS if differentiable or c == "value"]
-    return cases + [Case(function, "edge", number, edge, kit) for number, edge in enumerate(function.edges)]
+    for number, sample in enumerate(function.samples() if function.samples is not None else ()):
+        names = _CHECKS if function.differentiable and sample.gradient else ("value",)
+        cases.append(Case(function, str(number), tuple((name, sample) for name in names), kit))
+    if function.edges:
+        cases.append(Case(function, "edges", tuple(("edge", edge) for edge in function.edges), kit))
+    return cases
 
 
 def _shown(sample: Sample | At) -> str:
