@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from operator import attrgetter
 
 import mpmath
 import numpy as np
@@ -13,6 +14,8 @@ from gradc.interpret import evaluate
 from gradc.ops.products import mixed_products, other_products
 
 BIG = 2.0**700
+mp = mpmath.mp.clone()
+mp.dps = 50
 DTYPES = ["bool", "int8", "uint8", "int32", "int64", "uint64", "float16", "float32", "float64"]
 
 
@@ -53,7 +56,7 @@ def prod_hessian(x):
     n = len(x)
     h = np.zeros((n, n))
     for i, j in itertools.permutations(range(n), 2):
-        h[i, j] = float(mpmath.fprod(mpmath.mpf(v) for k, v in enumerate(x) if k not in (i, j)))
+        h[i, j] = float(mp.fprod(mp.mpf(v) for k, v in enumerate(x) if k not in (i, j)))
     return h
 
 
@@ -79,7 +82,7 @@ def prod_hessian(x):
 )
 def test_prod_is_exact_to_second_order(x):
     _, gradient = derivatives(np.prod, x)
-    others = [float(mpmath.fprod(mpmath.mpf(v) for k, v in enumerate(x) if k != j)) for j in range(len(x))]
+    others = [float(mp.fprod(mp.mpf(v) for k, v in enumerate(x) if k != j)) for j in range(len(x))]
     np.testing.assert_array_equal(gradient, others)
     np.testing.assert_array_equal(hessian(np.prod, x), prod_hessian(x))
 
@@ -106,13 +109,13 @@ def test_prod_of_many_factors_against_unbounded_numbers(scale):
     first, second = np.empty(300), np.empty(300)
     other_products(x, first, np.empty(300), np.empty(300))
     mixed_products(second, x, g)
-    whole = mpmath.fprod(map(mpmath.mpf, x))
-    logs = mpmath.fsum(mpmath.mpf(a) / mpmath.mpf(b) for a, b in zip(g, x, strict=True))
+    whole = mp.fprod(map(mp.mpf, x))
+    logs = mp.fsum(mp.mpf(a) / mp.mpf(b) for a, b in zip(g, x, strict=True))
     for k in range(300):
-        assert abs(mpmath.mpf(first[k]) * mpmath.mpf(x[k]) / whole - 1) < 1e-13
-        rest = (logs - mpmath.mpf(g[k]) / mpmath.mpf(x[k])) * whole / mpmath.mpf(x[k])
+        assert abs(mp.mpf(first[k]) * mp.mpf(x[k]) / whole - 1) < 1e-13
+        rest = (logs - mp.mpf(g[k]) / mp.mpf(x[k])) * whole / mp.mpf(x[k])
         size = sum(abs(a / b) for a, b in zip(g, x, strict=True)) * abs(whole / x[k])
-        assert abs(mpmath.mpf(second[k]) - rest) < 1e-13 * size
+        assert abs(mp.mpf(second[k]) - rest) < 1e-13 * size
 
 
 def test_prod_in_float32_and_over_axes():
@@ -159,6 +162,239 @@ def test_cumprod_recurrences_do_not_depend_on_how_they_are_run():
             index = (*row[:axis], slice(None), *row[axis:])
             _, few[index] = derivatives(lambda v: np.cumprod(v), x[index])
         np.testing.assert_allclose(many, few, rtol=1e-14)
+
+
+# --- norms and deviations --------------------------------------------------------------------------------
+
+SCALES = [1e-320, 1e-300, 1e-200, 1.0, 1e200, 1e307]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("p", [None, 2, 1, np.inf, 3, 2.5])
+def test_norms_over_the_whole_range_of_floats(p, scale):
+    x = np.array([3.0, -4.0, 0.0, 1.5]) * scale
+    order = 2 if p is None else p
+    value, gradient = derivatives(lambda v: np.linalg.norm(v, p), x)
+    exact = [mp.mpf(v) for v in x]
+    size = max(map(abs, exact)) if p == np.inf else mp.fsum(abs(v) ** order for v in exact) ** (mp.mpf(1) / order)
+    np.testing.assert_allclose(value, float(size), rtol=1e-15, atol=5e-324)
+    wanted = [0, -1, 0, 0] if p == np.inf else [float(mp.sign(v) * (abs(v) / size) ** (order - 1)) if v else 0.0 for v in exact]
+    np.testing.assert_allclose(gradient, wanted, rtol=3e-15 if scale > 1e-310 else 1e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_the_second_derivative_of_a_norm(scale):
+    x = np.array([3.0, 4.0]) * scale
+    found = hessian(np.linalg.norm, x)
+    np.testing.assert_allclose(found * scale, np.array([[16, -12], [-12, 9]]) / 125, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "build", [np.linalg.norm, lambda v: np.linalg.norm(v, 3), np.std, np.nanstd, lambda v: np.std(v, ddof=1)]
+)
+def test_at_the_origin_all_orders_are_zero(build):
+    value, *orders = derivatives(build, np.zeros(3), orders=3)
+    assert value == 0
+    for found in orders:
+        np.testing.assert_array_equal(found, np.zeros(3))
+
+
+def test_a_slice_out_of_range_leaves_the_others_as_numpy_has_them():
+    x = np.random.default_rng(0).standard_normal((5, 7)) + 0.1
+    wild = x.copy()
+    wild[1], wild[3] = 1e200 * x[1], 0
+    for function in (np.linalg.norm, np.std):
+        value, gradient = derivatives(lambda v, function=function: function(v, axis=1), wild)
+        same, slope = derivatives(lambda v, function=function: function(v, axis=1), x)
+        np.testing.assert_array_equal(value[[0, 2, 4]], function(x, axis=1)[[0, 2, 4]])
+        np.testing.assert_allclose(value[[1, 3]], [1e200 * same[1], 0], rtol=1e-15)
+        np.testing.assert_allclose(gradient[[0, 1, 2, 4]], slope[[0, 1, 2, 4]], rtol=1e-13)
+        np.testing.assert_array_equal(gradient[3], np.zeros(7))
+
+
+@pytest.mark.parametrize("p", [None, "fro", 1, -1, np.inf, -np.inf])
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0), (-1, 0), (1, 2)])
+def test_matrix_norms_over_any_two_axes(p, axes):
+    x = np.random.default_rng(0).standard_normal((3, 4, 2))
+    value = derivatives(lambda v: np.linalg.norm(v, p, axes), x)[0]
+    np.testing.assert_allclose(value, np.linalg.norm(x, p, axes), rtol=1e-15)
+
+
+def test_vector_norms_over_any_axes():
+    x = np.random.default_rng(0).standard_normal((3, 4, 2))
+    for axis, p in itertools.product([None, 1, (0, 2), (2, 0), (0, 1, 2)], [2, 1, 3, np.inf, 0]):
+        value = derivatives(lambda v, axis=axis, p=p: np.linalg.vector_norm(v, axis=axis, ord=p), x)[0] if p else None
+        if p:
+            np.testing.assert_allclose(value, np.linalg.vector_norm(x, axis=axis, ord=p), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda x: np.linalg.norm(x, -3), "positive number, got -3"),
+        (lambda x: np.linalg.norm(x, "fro"), "positive number, got 'fro'"),
+        (lambda x: np.linalg.norm(np.expand_dims(x, 0), 5), "got 5"),
+        (lambda x: np.linalg.norm(np.expand_dims(x, (0, 1)), 1), "neither a vector nor a matrix"),
+        (lambda x: np.linalg.norm(x, axis=(0, 0)), "same axis twice"),
+    ],
+)
+def test_norms_that_there_are_not(build, message):
+    with pytest.raises(GradcError, match=message):
+        build(gc.Graph("g").placeholder("x", 3))
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_variance_far_from_zero_and_its_second_derivative(ddof):
+    x = np.array([1.0, 2.0, 4.0, 5.0])
+    n = len(x)
+    value, gradient = derivatives(lambda v: np.var(v, ddof=ddof), 1e15 + x)
+    assert value == 10 / (n - ddof)
+    np.testing.assert_array_equal(gradient, 2 * (x - 3) / (n - ddof))
+    wanted = 2 / (n - ddof) * (np.eye(n) - 1 / n)
+    np.testing.assert_allclose(hessian(lambda v: np.var(v, ddof=ddof), x), wanted, atol=1e-16)
+    root = np.sqrt(10 / (n - ddof))
+    slope = (x - 3) / (n - ddof) / root
+    np.testing.assert_allclose(
+        hessian(lambda v: np.std(v, ddof=ddof), x), (wanted / 2 - np.outer(slope, slope)) / root, atol=1e-15
+    )
+
+
+@pytest.mark.parametrize("name", ["var", "std", "nanvar", "nanstd"])
+@pytest.mark.parametrize("options", [{}, {"axis": 0}, {"axis": 1, "keepdims": True, "ddof": 1}, {"correction": 1}])
+def test_deviations_of_chosen_entries(name, options):
+    function = getattr(np, name)
+    x = np.array([[1.5, -2.0, 3.0, 0.25], [0.5, 0.75, -1.0, 2.0], [1.0, 4.0, -3.0, 0.125]])
+    mask = np.array([[1, 0, 1, 1], [1, 1, 1, 0], [0, 1, 1, 1]], bool)
+    graph = gc.Graph("g")
+    node = graph.placeholder("x", x.shape)
+    y = graph.output("y", function(node, where=mask, **options))
+    np.testing.assert_allclose(evaluate(graph, {"x": x})[y], function(x, where=mask, **options), rtol=1e-14)
+    gc.testing.check_gradients(graph, {"x": x})
+    if "nan" in name:
+        extended = gc.differentiate(graph, node)
+        holes = evaluate(extended, {"x": np.where(mask, x, np.nan)})[extended.grad[node]]
+        assert not holes[~mask].any() and np.isfinite(holes).all()
+
+
+def test_deviations_from_a_mean_that_is_given():
+    graph = gc.Graph("g")
+    x, m = graph.placeholder("x", (2, 3)), graph.placeholder("m", (2, 1))
+    graph.output("y", np.std(x, axis=1, mean=m))
+    feeds = {"x": np.arange(6.0).reshape(2, 3), "m": np.array([[0.5], [5.0]])}
+    value = gc.compile(graph)(feeds)["y"]
+    np.testing.assert_array_equal(value, np.std(feeds["x"], axis=1, mean=feeds["m"]))
+    gc.testing.check_gradients(graph, feeds)
+
+
+def test_deviations_without_freedom_are_numpys():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for x, ddof in itertools.product(([1.0, 2.0], [1.0], [np.nan, 1.0, 2.0], [np.nan]), (0, 1, 2, 3)):
+            for name in ("var", "std", "nanvar", "nanstd"):
+                function = getattr(np, name)
+                value = derivatives(lambda v, f=function, d=ddof: f(v, ddof=d), x)[0]
+                np.testing.assert_array_equal(value, function(x, ddof=ddof), err_msg=f"{name} {x} {ddof}")
+
+
+def test_averages_by_weights_that_are_nodes():
+    graph = gc.Graph("g")
+    x, w = graph.placeholder("x", (3, 2)), graph.placeholder("w", 3)
+    y, total = np.average(x, axis=0, weights=w, returned=True)
+    graph.output("y", y)
+    graph.output("total", total)
+    feeds = {"x": np.arange(6.0).reshape(3, 2), "w": np.array([1.0, 2.0, 5.0])}
+    wanted = np.average(feeds["x"], axis=0, weights=feeds["w"], returned=True)
+    for found, value in zip(gc.compile(graph)(feeds).values(), wanted, strict=True):
+        np.testing.assert_array_equal(found, value)
+    gc.testing.check_gradients(gc.Graph.of("y", graph.placeholders, {"y": graph.outputs["y"]}), feeds)
+    with pytest.raises(ShapeError, match="have neither the shape"):
+        np.average(x, axis=1, weights=w)
+
+
+# --- order -----------------------------------------------------------------------------------------------
+
+
+def test_sorted_ties_share_as_the_extrema_do():
+    x = np.array([[2.0, 1.0, 2.0, 2.0], [5.0, 5.0, 3.0, 3.0]])
+    for place, same in ((-1, np.max), (0, np.min)):
+        by_order = derivatives(lambda v, place=place: np.sort(v)[:, place], x)
+        by_value = derivatives(lambda v, same=same: same(v, axis=-1), x)
+        for found, wanted in zip(by_order, by_value, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    weights = np.array([1.0, 2.0, 4.0, 8.0])
+    _, gradient = derivatives(lambda v: np.sort(v) * weights, x)
+    np.testing.assert_array_equal(gradient, [[14 / 3, 1.0, 14 / 3, 14 / 3], [6.0, 6.0, 1.5, 1.5]])
+
+
+@pytest.mark.parametrize("kind", [None, "stable"])
+@pytest.mark.parametrize("n", [5, 40])
+def test_sort_and_median_agree_with_ties(kind, n):
+    x = np.random.default_rng(n).integers(0, 9, (3, n)).astype(float)
+    middle = [(n - 1) // 2, n // 2]
+    value, gradient = derivatives(lambda v: np.median(v, axis=1), x)
+    same, sorted_gradient = derivatives(
+        lambda v: (np.sort(v, kind=kind)[:, middle[0]] + np.sort(v, kind=kind)[:, middle[1]]) / 2, x
+    )
+    np.testing.assert_array_equal(value, same)
+    np.testing.assert_allclose(gradient, sorted_gradient, rtol=1e-14)
+
+
+def test_sort_forward_is_the_transpose_of_reverse_with_ties_and_nan():
+    x = np.array([[2.0, 1.0, 2.0, np.nan, 1.0], [3.0, 3.0, 3.0, np.inf, np.inf]])
+    rng = np.random.default_rng(0)
+    u, v = rng.standard_normal((2, 2, 5))
+    for axis in (0, 1, None):
+        graph = gc.Graph("g")
+        node = graph.placeholder("x", x.shape)
+        y = graph.output("y", np.sort(node, axis))
+        pushed = gc.compile(gc.differentiate(graph, node, mode="forward"))(x=x, dot_x=u)["dot_y"]
+        pulled = gc.compile(gc.differentiate(graph, node, seed=True))(x=x, bar_y=v.reshape(y.shape))["d_y/d_x"]
+        np.testing.assert_allclose(np.vdot(v, pushed), np.vdot(pulled, u), rtol=1e-14)
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1, (0, 2)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_medians_and_quantiles_are_numpys(axis, keepdims):
+    x = np.random.default_rng(0).standard_normal((3, 4, 5))
+    x[0, 1, 2] = np.nan
+    for build in (np.median, lambda v, **o: np.quantile(v, [0.1, 0.9], **o), lambda v, **o: np.percentile(v, 30, **o)):
+        value = derivatives(lambda v, build=build: build(v, axis=axis, keepdims=keepdims), x)[0]
+        np.testing.assert_array_equal(value, build(x, axis=axis, keepdims=keepdims))
+
+
+def test_the_median_of_a_symbolic_axis():
+    graph = gc.Graph("g")
+    x = graph.placeholder("x", ("n", 2))
+    graph.output("y", np.median(x, axis=0))
+    run = gc.compile(gc.differentiate(graph, x))
+    for n in (1, 2, 5, 6):
+        feed = np.random.default_rng(n).standard_normal((n, 2))
+        out = run(x=feed)
+        np.testing.assert_array_equal(out["y"], np.median(feed, axis=0))
+        assert (np.count_nonzero(out["d_y/d_x"], axis=0) == 2 - n % 2).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: np.partition(x, 1), "np.partition on a node(.|\n)*np.sort"),
+        (lambda x: np.argpartition(x, 1), "np.argsort"),
+        (lambda x: np.unique(x), "depends on values"),
+        (lambda x: np.nonzero(x), "depends on values"),
+        (lambda x: np.quantile(x, 1.5), "q is between 0 and 1, got 1.5"),
+        (lambda x: np.percentile(x, [50, -1]), "between 0 and 100"),
+        (lambda x: np.quantile(x, x), "a constant of the graph"),
+        (lambda x: np.quantile(x, 0.5, method="weibull"), "method='weibull' is not supported"),
+        (lambda x: np.sort(x, order="name"), "structured arrays"),
+        (lambda x: np.argsort(x, kind="bogo"), "got 'bogo'"),
+        (lambda x: np.searchsorted(x, 1.0, "middle"), "got 'middle'"),
+        (lambda x: np.var(x, ddof=1, correction=1), "give one"),
+        (lambda x: np.std(x, dtype=int), "has no fractions"),
+    ],
+)
+def test_order_and_statistics_say_what_is_wrong(call, message):
+    with pytest.raises(GradcError, match=message):
+        call(gc.Graph("g").placeholder("x", 5))
 
 
 # --- empty, masks, starts ------------------------------------------------------------------------------
@@ -215,12 +451,13 @@ def test_where_chooses_the_entries(name):
 
 REDUCTIONS = ["sum", "prod", "mean", "max", "min", "any", "all", "count_nonzero", "argmax", "argmin"]
 REDUCTIONS += ["nansum", "nanprod", "nanmean", "nanmax", "nanmin", "cumsum", "cumprod", "cumulative_sum", "diff", "trapezoid"]
+REDUCTIONS += ["var", "std", "nanvar", "nanstd", "average", "median", "sort", "argsort", "linalg.norm", "linalg.vector_norm"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", REDUCTIONS)
 def test_dtypes_are_numpys(name, dtype):
-    function = getattr(np, name)
+    function = attrgetter(name)(np)
     options = {"axis": -1}
     x = np.array([[1, 0, 1, 1], [1, 1, 1, 0]], dtype)
     graph = gc.Graph("g")
@@ -272,7 +509,20 @@ def test_what_would_write_into_a_node_is_refused():
     x = gc.Graph("g").placeholder("x", (2, 3))
     with pytest.raises(TraceError, match=r"sorts in place(.|\n)*np\.sort\(x\)"):
         x.sort()
-    for function in (np.sum, np.prod, np.mean, np.max, np.argmax, np.any, np.cumsum, np.cumprod, np.ptp, np.nansum):
+    for function in (
+        np.sum,
+        np.prod,
+        np.mean,
+        np.max,
+        np.argmax,
+        np.any,
+        np.cumsum,
+        np.cumprod,
+        np.ptp,
+        np.nansum,
+        np.var,
+        np.median,
+    ):
         with pytest.raises(UnsupportedError, match="out="):
             function(x, out=np.empty(()))
 
@@ -316,6 +566,7 @@ def test_no_step_of_a_gradient_makes_memory_of_its_own():
     graph = gc.Graph("g")
     x = graph.placeholder("x", (4, 5))
     parts = [np.prod(x, 1), np.cumprod(x, 1)[:, 0], np.cumsum(x, 1)[:, 1], np.mean(x, 1), np.nanmax(x, 1), np.ptp(x, 1)]
+    parts += [np.var(x, 1), np.std(x, 1), np.linalg.norm(x, axis=1), np.linalg.norm(x, 3, 1), np.median(x, 1), np.sort(x)[:, 2]]
     graph.output("y", sum(parts[1:], parts[0]) + gc.logsumexp(x, 1))
     extended = gc.differentiate(gc.differentiate(graph, x), x, of="d_y/d_x")
     kernels = {node.op.name: node.op.kernel for node in gc.compile(extended).graph.nodes if not node.op.view and node.inputs}

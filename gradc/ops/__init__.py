@@ -115,6 +115,8 @@ from gradc.ops.elementwise import round_ as round
 from gradc.ops.indexing import getitem, one_hot
 from gradc.ops.linalg import matmul
 from gradc.ops.nn import log_softmax, softmax, softmax_cross_entropy
+from gradc.ops.norms import matrix_norm, norm, vector_norm
+from gradc.ops.order import argsort, median, percentile, quantile, searchsorted, sort
 from gradc.ops.products import nanprod, prod
 from gradc.ops.reduction import all_ as all
 from gradc.ops.reduction import any_ as any
@@ -147,6 +149,7 @@ from gradc.ops.shaping import (
     zeros_like,
 )
 from gradc.ops.special import digamma, erf, erfc, lgamma, ndtr, polygamma
+from gradc.ops.statistics import average, nanstd, nanvar, std, var
 
 __all__ = [
     "abs",
@@ -162,7 +165,9 @@ __all__ = [
     "arctanh",
     "argmax",
     "argmin",
+    "argsort",
     "astype",
+    "average",
     "bitwise_and",
     "bitwise_count",
     "bitwise_or",
@@ -241,10 +246,12 @@ __all__ = [
     "logit",
     "logsumexp",
     "matmul",
+    "matrix_norm",
     "matrix_transpose",
     "max",
     "maximum",
     "mean",
+    "median",
     "min",
     "minimum",
     "mish",
@@ -256,17 +263,22 @@ __all__ = [
     "nanmean",
     "nanmin",
     "nanprod",
+    "nanstd",
     "nansum",
+    "nanvar",
     "ndtr",
     "negative",
+    "norm",
     "not_equal",
     "one_hot",
     "ones_like",
+    "percentile",
     "polygamma",
     "positive",
     "power",
     "prod",
     "ptp",
+    "quantile",
     "rad2deg",
     "ravel",
     "reciprocal",
@@ -277,6 +289,7 @@ __all__ = [
     "right_shift",
     "rint",
     "round",
+    "searchsorted",
     "selu",
     "sigmoid",
     "sign",
@@ -288,9 +301,11 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "softplus",
+    "sort",
     "sqrt",
     "square",
     "squeeze",
+    "std",
     "stop_gradient",
     "subtract",
     "sum",
@@ -300,6 +315,8 @@ __all__ = [
     "transpose",
     "trapezoid",
     "trunc",
+    "var",
+    "vector_norm",
     "where",
     "xlog1py",
     "xlogy",

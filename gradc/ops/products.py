@@ -15,21 +15,23 @@ import numpy as np
 
 from gradc.errors import ShapeError
 from gradc.ir import Call, Kernel, Node, apply
-from gradc.ops.declare import call, function, op
+from gradc.ops.declare import function, op
 from gradc.ops.reduction import (
     infer_as,
+    joined_last,
     kept,
     masked,
     operand,
     reduce_kernel,
     reduce_node,
     reduction_samples,
+    split_last,
     sum_,
     with_nan,
     without_nan,
 )
 from gradc.ops.samples import Sample, at, sample
-from gradc.types import TensorType, size_of
+from gradc.types import TensorType
 
 Array = np.ndarray[Any, Any]
 _INF, _NAN, _BIG = math.inf, math.nan, 2.0**700
@@ -203,12 +205,7 @@ others_op = op("other_products", infer=_infer_others, evaluate=_others, vjp=_oth
 
 def products_of_others(x: Node, axes: tuple[int, ...]) -> Node:
     """The shape of `x`: at each entry the product of the other entries of its slice over `axes`."""
-    rest = tuple(k for k in range(x.ndim) if k not in axes)
-    order = (*rest, *axes)
-    last = call("transpose", x, order)
-    flat = call("reshape", last, (*last.shape[: len(rest)], size_of(last.shape[len(rest) :])))
-    found = call("reshape", apply(others_op, (flat,)), last.shape)
-    return call("transpose", found, tuple(int(k) for k in np.argsort(order)))
+    return split_last(apply(others_op, (joined_last(x, axes),)), x, axes)
 
 
 # --- prod ----------------------------------------------------------------------------------------------

@@ -108,6 +108,20 @@ def count_of(node: Node, axes: tuple[int, ...], keepdims: bool, mask: Any, dtype
     return sum_(call("broadcast_to", chosen, node.shape), axes, keepdims=keepdims).astype(dtype)
 
 
+def joined_last(x: Node, axes: tuple[int, ...]) -> Node:
+    """`x` with `axes` joined, in C order, into one last axis."""
+    rest = tuple(k for k in range(x.ndim) if k not in axes)
+    last = call("transpose", x, (*rest, *axes))
+    return call("reshape", last, (*last.shape[: len(rest)], size_of(last.shape[len(rest) :])))
+
+
+def split_last(flat: Node, like: Node, axes: tuple[int, ...]) -> Node:
+    """The inverse of `joined_last`: back to the shape of `like`."""
+    order = (*(k for k in range(like.ndim) if k not in axes), *axes)
+    last = call("reshape", flat, tuple(like.shape[k] for k in order))
+    return call("transpose", last, tuple(int(k) for k in np.argsort(order)))
+
+
 # --- samples -----------------------------------------------------------------------------------------
 
 _AXES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (

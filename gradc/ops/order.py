@@ -1,0 +1,398 @@
+"""Order: sort, argsort, searchsorted, median, quantiles.
+
+Equal entries share: a result that is the k-th of some passes its adjoint in equal parts to all entries equal to it, so
+`np.sort(x)[-1]` has the derivative of `np.max(x)`, and the median that of any other way to write it. For `sort` itself
+that is the mean over all orders in which equal entries could stand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from gradc.errors import ArgumentError, ShapeError, TraceError, UnsupportedError
+from gradc.ir import NUMPY, Call, Kernel, Node, apply, lift, user_origin
+from gradc.ops.declare import call, function, op
+from gradc.ops.reduction import (
+    floating_wide,
+    joined_last,
+    mean_of_ties,
+    narrowed,
+    operand,
+    reduced_shape,
+    reduction_samples,
+    share_ties,
+)
+from gradc.ops.samples import Sample, at, cases, normal, sample
+from gradc.ops.scan import scan_samples
+from gradc.types import Dim, TensorType, normalize_axes, normalize_axis
+
+Array = np.ndarray[Any, Any]
+_INF, _NAN = math.inf, math.nan
+
+# --- sort ----------------------------------------------------------------------------------------------
+
+
+def sort_into(x: Array, out: Array, axis: int) -> None:
+    """Into `out`: `x` sorted along `axis`."""
+    np.copyto(out, x)
+    out.sort(axis)
+
+
+def _shared(values: Array, tied: Array) -> Array:
+    """`values` along the last axis; runs whose later entries are `tied` to the one before hold their mean."""
+    starts = np.ones(values.shape, bool)
+    starts[..., 1:] = ~tied
+    group = np.cumsum(starts.reshape(-1)) - 1
+    means = np.bincount(group, values.reshape(-1)) / np.bincount(group)
+    shared: Array = means[group].reshape(values.shape).astype(values.dtype)
+    return shared
+
+
+def permute_into(t: Array, x: Array, out: Array, axis: int, back: bool) -> None:
+    """Into `out`: `t` in the order that sorts `x`; `back`: from that order to the order of `x`. Equal entries share."""
+    t, x, out = (np.moveaxis(v, axis, -1) for v in (t, x, out))
+    order = np.argsort(x, -1, kind="stable")
+    ranked = np.take_along_axis(x, order, -1)
+    tied = ranked[..., 1:] == ranked[..., :-1]
+    moved = np.asarray(t) if back else np.take_along_axis(t, order, -1)
+    if tied.any():
+        moved = _shared(moved, tied)
+    if back:
+        np.put_along_axis(out, order, moved, -1)
+    else:
+        np.copyto(out, moved)
+
+
+def _permuted(t: Any, x: Any, *, axis: int, back: bool) -> Any:
+    out = np.empty(t.shape, t.dtype)
+    permute_into(t, x, out, axis, back)
+    return out
+
+
+def permuted(t: Node, x: Node, axis: int, back: bool) -> Node:
+    """`t` in the order that sorts `x`, or `back` from it; the transpose of one is the other."""
+    return apply(permute_op, (t, x), (("axis", axis), ("back", back)))
+
+
+permute_op = op(
+    "permute_as",
+    infer=lambda t, x, *, axis, back: t,
+    evaluate=_permuted,
+    vjp=(lambda g, out, t, x, *, axis, back: permuted(g, x, axis, not back), None),
+    jvp=(lambda s, out, t, x, *, axis, back: permuted(s, x, axis, back), None),
+    kernel=lambda inputs, out, attrs: Kernel(
+        (Call(permute_into, "permute_as", f"{{0}}, {{1}}, {{out}}, {attrs['axis']}, {attrs['back']}"),)
+    ),
+    linear=True,
+)
+sort_op = op(
+    "sort",
+    infer=lambda x, *, axis: x,
+    evaluate=lambda x, *, axis: np.sort(x, axis),
+    vjp=(lambda g, out, x, *, axis: permuted(g, x, axis, True),),
+    jvp=(lambda t, out, x, *, axis: permuted(t, x, axis, False),),
+    kernel=lambda inputs, out, attrs: Kernel((Call(sort_into, "sort", f"{{0}}, {{out}}, {attrs['axis']}"),)),
+)
+
+
+def _along(x: Any, axis: Any, order: Any, where: str) -> tuple[Node, int]:
+    node = operand(x, where)
+    if order is not None:
+        raise ArgumentError(f"{where}: order= names fields of structured arrays, which gradc has not got")
+    if axis is None:
+        return call("ravel", node), 0
+    return node, normalize_axis(axis, node.ndim, where)
+
+
+def _sort_samples() -> list[Sample]:
+    return [s for s in scan_samples()() if s.arrays[0].ndim or s.attrs.get("axis", 0) is None]
+
+
+@function(
+    numpy=(np.sort,),
+    samples=_sort_samples,
+    edges=(
+        at([2.0, 1.0, 2.0], value=[1.0, 2.0, 2.0], adjoints=([1.0, 1.0, 1.0],)),
+        at([_INF, _NAN, -_INF], value=[-_INF, _INF, _NAN], adjoints=([1.0, 1.0, 1.0],), why="NaN comes last"),
+    ),
+)
+def sort(x: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Node:
+    """`np.sort`: a copy sorted along `axis`, NaN last. Equal entries share the adjoints of their places equally."""
+    node, along = _along(x, axis, order, "sort")
+    return apply(sort_op, (node,), (("axis", along),))
+
+
+def argsort_into(x: Array, out: Array, axis: int, kind: Any) -> None:
+    """Into `out`: the order that sorts `x` along `axis`."""
+    np.copyto(out, np.argsort(x, axis, kind=kind))
+
+
+argsort_op = op(
+    "argsort",
+    infer=lambda x, *, axis, kind: TensorType(x.shape, np.dtype(np.intp)),
+    evaluate=lambda x, *, axis, kind: np.argsort(x, axis, kind=kind),
+    vjp=(None,),
+    jvp=(None,),
+    kernel=lambda inputs, out, attrs: Kernel(
+        (Call(argsort_into, "argsort", f"{{0}}, {{out}}, {attrs['axis']}, {attrs['kind']!r}"),)
+    ),
+)
+
+
+@function(
+    numpy=(np.argsort,),
+    samples=lambda: [*(s._replace(gradient=False) for s in _sort_samples()), sample([2, 1, 2], kind="stable", gradient=False)],
+    differentiable=False,
+)
+def argsort(x: Any, axis: Any = -1, kind: str | None = None, order: Any = None, *, stable: bool | None = None) -> Node:
+    """`np.argsort`: the order that sorts `x` along `axis`; int64. Equal entries keep their order where it is stable."""
+    node, along = _along(x, axis, order, "argsort")
+    if kind not in (None, "quicksort", "heapsort", "mergesort", "stable"):
+        raise ArgumentError(f"argsort: kind is 'quicksort', 'heapsort', 'mergesort' or 'stable', got {kind!r}")
+    return apply(argsort_op, (node,), (("axis", along), ("kind", "stable" if stable else kind)))
+
+
+def _infer_searchsorted(a: TensorType, v: TensorType, *, side: str) -> TensorType:
+    if a.ndim != 1:
+        raise ShapeError(f"searchsorted: the sorted values are 1-d, got {a}")
+    return TensorType(v.shape, np.dtype(np.intp))
+
+
+searchsorted_op = op(
+    "searchsorted",
+    infer=_infer_searchsorted,
+    evaluate=lambda a, v, *, side: np.asarray(np.searchsorted(a, v, side)),
+    vjp=(None, None),
+    jvp=(None, None),
+    kernel=lambda inputs, out, attrs: Kernel((Call(search_into, "searchsorted", f"{{0}}, {{1}}, {{out}}, {attrs['side']!r}"),)),
+)
+
+
+def search_into(a: Array, v: Array, out: Array, side: Any) -> None:
+    """Into `out`: where the entries of `v` belong in the sorted `a`."""
+    np.copyto(out, np.searchsorted(a, v, side))
+
+
+@function(
+    numpy=(np.searchsorted,),
+    samples=cases(
+        lambda: sample([1.0, 2.0, 3.0], [0.5, 2.0, 9.0], gradient=False),
+        lambda: sample([1.0, 2.0, 3.0], 2.0, gradient=False, side="right"),
+        lambda: sample(np.arange(4), np.array([[1, 2], [3, 9]]), gradient=False),
+    ),
+    differentiable=False,
+)
+def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Node:
+    """`np.searchsorted`: where the entries of `v` belong in the sorted vector `a`; int64, without a derivative."""
+    if sorter is not None:
+        raise ArgumentError("searchsorted: sorter= is not supported; sort first: np.sort(a)")
+    if side not in ("left", "right"):
+        raise ArgumentError(f"searchsorted: side is 'left' or 'right', got {side!r}")
+    return apply(searchsorted_op, lift((a, v), "searchsorted"), (("side", side),))
+
+
+# --- order statistics ------------------------------------------------------------------------------------
+
+
+def kth_into(x: Array, out: Array, ranked: Array, k: int) -> None:
+    """Into `out`: the k-th smallest entry along the last axis, NaN where there is one; `ranked` is scratch."""
+    if not x.shape[-1]:
+        out[...] = _NAN
+        return
+    np.copyto(ranked, x)
+    ranked.partition((k, x.shape[-1] - 1), -1)
+    np.copyto(out, ranked[..., k])
+    last = ranked[..., -1]
+    np.copyto(out, last, where=np.isnan(last))
+
+
+def _kth(x: Any, *, k: int) -> Any:
+    out = np.empty(x.shape[:-1], x.dtype)
+    kth_into(x, out, np.empty(x.shape, x.dtype), k)
+    return out
+
+
+kth_op = op(
+    "kth_smallest",
+    infer=lambda x, *, k: TensorType(x.shape[:-1], x.dtype),
+    evaluate=_kth,
+    vjp=(lambda g, out, x, *, k: share_ties(g, out, x, (x.ndim - 1,), False),),
+    jvp=(lambda t, out, x, *, k: mean_of_ties(t, out, x, (x.ndim - 1,), False),),
+    kernel=lambda inputs, out, attrs: Kernel(
+        (Call(kth_into, "kth_smallest", f"{{0}}, {{out}}, {{s0}}, {attrs['k']}"),), scratch=(inputs[0],)
+    ),
+)
+
+
+def kth_smallest(x: Node, k: Any) -> Node:
+    """The k-th smallest entry along the last axis, counted from 0; NaN where an entry is."""
+    return apply(kth_op, (x,), (("k", k),))
+
+
+def _ranked(x: Any, axis: Any, out: Any, where: str) -> tuple[Node, Node, tuple[int, ...]]:
+    """The operand, its entries over `axis` as one last axis of floats, and the axes."""
+    given = operand(x, where, None, out)
+    axes = normalize_axes(axis, given.ndim, where)
+    return given, joined_last(floating_wide(given, where), axes), axes
+
+
+@function(
+    numpy=(np.median,),
+    samples=lambda: [
+        *[s for s in reduction_samples()() if s.attrs.get("axis") != ()],
+        sample([1.0, _NAN, 2.0], gradient=False),
+        sample(np.array([4, 1, 3, 2]), gradient=False),
+    ],
+    edges=(
+        at([1.0, 2.0, 2.0, 4.0], value=2.0, adjoints=([0.0, 0.5, 0.5, 0.0],), why="ties share equally"),
+        at([2.0, 2.0, 2.0], value=2.0, adjoints=([1 / 3, 1 / 3, 1 / 3],), why="ties share equally"),
+        at([3.0, 1.0, 1.0], value=1.0, adjoints=([0.0, 0.5, 0.5],), why="ties share equally"),
+        at([1.0, _NAN, 2.0], value=_NAN, adjoints=([0.0, 0.0, 0.0],)),
+    ),
+)
+def median(x: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = False) -> Node:
+    """`np.median` over `axis`: of an even count the mean of the middle two; NaN where an entry is. Ties share the adjoint."""
+    given, flat, axes = _ranked(x, axis, out, "median")
+    n = flat.shape[-1]
+    low, high = ((n - 1) // 2, n // 2)
+    middle = kth_smallest(flat, low)
+    if low != high:
+        middle = (middle + kth_smallest(flat, high)) / 2
+    result = narrowed(middle, given)
+    return call("reshape", result, reduced_shape(given.shape, axes, True)) if keepdims else result
+
+
+def _places(q: float, n: int, method: str) -> tuple[int, int, float]:
+    """The two places between which the quantile lies, and how far along."""
+    place = q * (n - 1)
+    low = min(max(math.floor(place), 0), n - 1)
+    high = min(low + 1, n - 1)
+    along = place - low
+    if method == "lower":
+        return low, low, 0.0
+    if method == "higher":
+        return (high, high, 0.0) if along else (low, low, 0.0)
+    if method == "nearest":
+        near = round(place)
+        return near, near, 0.0
+    return low, high, (0.5 if along else 0.0) if method == "midpoint" else along
+
+
+def _between(flat: Node, q: float, method: str) -> Node:
+    low, high, along = _places(q, flat.shape[-1], method)  # type: ignore[arg-type]
+    below = kth_smallest(flat, low)
+    if low == high or not along:
+        return below
+    above = kth_smallest(flat, high)
+    gap = above - below
+    return above - gap * (1 - along) if along >= 0.5 else below + gap * along
+
+
+_METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
+
+
+def _quantile(x: Any, q: Any, axis: Any, out: Any, method: str, keepdims: Any, weights: Any, where: str) -> Node:
+    if isinstance(q, Node):
+        raise TraceError(f"{where}: which quantile is a constant of the graph, numbers in an array or a tuple; got a node")
+    if method not in _METHODS or weights is not None:
+        option = "weights=" if weights is not None else f"method={method!r}"
+        raise UnsupportedError(f"{where}: {option} is not supported; methods are {', '.join(_METHODS)}, without weights")
+    asked = np.asarray(q, "float64")
+    if not ((asked >= 0) & (asked <= 1)).all():
+        raise ArgumentError(
+            f"{where}: {'q is between 0 and 100' if where == 'percentile' else 'q is between 0 and 1'}, got {q!r}"
+        )
+    given, flat, axes = _ranked(x, axis, out, where)
+    if isinstance(flat.shape[-1], Dim) or not flat.shape[-1]:
+        raise ShapeError(f"{where}: the axis has {flat.shape[-1]} entries; its length is a number, and not 0")
+    shape = reduced_shape(given.shape, axes, bool(keepdims))
+    parts = [call("reshape", _between(flat, v, method), (1, *shape)) for v in asked.reshape(-1).tolist()]
+    joined = call("concatenate", tuple(parts)) if len(parts) > 1 else parts[0]
+    return narrowed(call("reshape", joined, (*asked.shape, *shape)), given)
+
+
+def _quantile_samples(scale: float) -> Callable[[], list[Sample]]:
+    def make() -> list[Sample]:
+        made = [s for s in reduction_samples(empty=False)() if s.attrs.get("axis") != ()]
+        made = [Sample(s.arrays, {"q": 0.3 * scale, **s.attrs}) for s in made]
+        return [
+            *made,
+            *(sample(normal(6), q=q * scale) for q in (0.0, 0.5, 1.0, 0.7)),
+            *(sample(normal(6), q=0.45 * scale, method=method) for method in _METHODS),
+            sample(normal(3, 5), q=np.array([0.1, 0.5, 0.8]) * scale, axis=1),
+            sample(normal(3, 5), q=np.array([[0.25], [0.75]]) * scale, axis=0, keepdims=True),
+            sample([1.0, _NAN, 2.0], q=0.5 * scale, gradient=False),
+        ]
+
+    return make
+
+
+@function(
+    numpy=(np.quantile,),
+    samples=_quantile_samples(1),
+    edges=(at([1.0, 2.0, 2.0], value=2.0, adjoints=([0.0, 0.5, 0.5],), q=1.0, why="ties share equally"),),
+)
+def quantile(
+    x: Any,
+    q: Any,
+    axis: Any = None,
+    out: Any = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: Any = False,
+    *,
+    weights: Any = None,
+) -> Node:
+    """`np.quantile` over `axis`, for constant `q` in [0, 1]; the axes of `q` come first in the result.
+
+    Args:
+        method: "linear", "lower", "higher", "midpoint" or "nearest".
+
+    Raises:
+        UnsupportedError: another method, or weights.
+        ShapeError: the length of the axis is symbolic or 0.
+    """
+    return _quantile(x, q, axis, out, method, keepdims, weights, "quantile")
+
+
+@function(numpy=(np.percentile,), samples=_quantile_samples(100))
+def percentile(
+    x: Any,
+    q: Any,
+    axis: Any = None,
+    out: Any = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: Any = False,
+    *,
+    weights: Any = None,
+) -> Node:
+    """`np.percentile`: as `quantile`, for `q` in [0, 100]."""
+    share = q if isinstance(q, Node) else np.true_divide(q, 100)
+    return _quantile(x, share, axis, out, method, keepdims, weights, "percentile")
+
+
+# --- what has no place in a graph ------------------------------------------------------------------------
+
+
+def _refuse(target: Callable[..., Any], why: str) -> None:
+    """Answer a NumPy function on nodes with why there is no such node, and what to write."""
+
+    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
+        raise UnsupportedError(f"np.{target.__name__} on a node: {why}\n  at {user_origin().location}")
+
+    NUMPY[target] = refuse
+
+
+_UNSPECIFIED = "the order within the parts is left open, so nothing can be said of its derivative; write"
+_BY_VALUE = "the shape of its result depends on values, which a graph has not got; write"
+_refuse(np.partition, f"{_UNSPECIFIED} np.sort, np.median or np.quantile")
+_refuse(np.argpartition, f"{_UNSPECIFIED} np.argsort")
+_refuse(np.unique, f"{_BY_VALUE} np.sort and compare neighbours, or run np.unique on the data beforehand")
+_refuse(np.nonzero, f"{_BY_VALUE} np.where(condition, x, y) with all three arguments")
+_refuse(np.flatnonzero, f"{_BY_VALUE} np.where(condition, x, y) with all three arguments")
+_refuse(np.argwhere, f"{_BY_VALUE} np.where(condition, x, y) with all three arguments")

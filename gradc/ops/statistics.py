@@ -1,0 +1,299 @@
+"""Variance and standard deviation, with and without NaN, and weighted averages.
+
+The deviations from the mean are a node of their own, which the adjoint uses again. Their sum is zero, so the derivative
+needs no term for the mean; differentiated once more they bring it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gradc.errors import ArgumentError, DTypeError, ShapeError
+from gradc.ir import Call, Kernel, Node, apply, constant, lift
+from gradc.ops.declare import call, function, op
+from gradc.ops.elementwise import where
+from gradc.ops.norms import root_of_squares, unit
+from gradc.ops.reduction import (
+    count_of,
+    floating_wide,
+    kept,
+    mean,
+    narrowed,
+    operand,
+    present,
+    reduced_shape,
+    reduction_samples,
+    sum_,
+    with_nan,
+)
+from gradc.ops.samples import Sample, Samples, at, normal, sample
+from gradc.types import TensorType, normalize_axes, normalize_axis, show_shape
+
+_INF, _NAN = math.inf, math.nan
+_BIG = 2.0**600
+
+
+def _infer(x: TensorType, d: TensorType, *count: TensorType, axes: tuple[int, ...], keepdims: bool) -> TensorType:
+    return TensorType(reduced_shape(x.shape, axes, keepdims), x.dtype)
+
+
+def _squares_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    total = Call(np.add.reduce, "add_reduce", f"{{s0}}, {attrs['axes']}, None, {{out}}, {attrs['keepdims']}")
+    return Kernel((Call(np.square, "square", "{1}, {s0}"), total), scratch=(inputs[1],))
+
+
+# the deviations `d` of `x` are an operand without a rule: the slope that `x` gets is right in all of them together
+squares_about_mean = op(
+    "squares_about_mean",
+    infer=_infer,
+    evaluate=lambda x, d, *, axes, keepdims: np.add.reduce(np.square(d), axis=axes, keepdims=keepdims),
+    vjp=(lambda g, out, x, d, *, axes, keepdims: (kept(g, x, axes, keepdims) * 2) * d, None),
+    jvp=(lambda t, out, x, d, *, axes, keepdims: sum_((t * 2) * d, axes, keepdims=keepdims), None),
+    kernel=_squares_kernel,
+)
+
+
+def _deviation_slope(out: Node, x: Node, d: Node, count: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+    """d / (count std): 0 where all entries are equal."""
+    share = kept(count, x, axes, keepdims) if count.ndim else count
+    return unit(d, kept(out, x, axes, keepdims), axes) / share
+
+
+def _deviation(x: Any, d: Any, count: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+    out = np.empty(reduced_shape(d.shape, axes, keepdims), d.dtype)
+    root_of_squares(d, out, np.empty(d.shape, d.dtype), axes, keepdims, False, count)
+    return out
+
+
+def _deviation_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    arguments = f"{{1}}, {{out}}, {{s0}}, {attrs['axes']}, {attrs['keepdims']}, False, {{2}}"
+    return Kernel((Call(root_of_squares, "root_of_squares", arguments),), scratch=(inputs[1],))
+
+
+standard_deviation = op(
+    "standard_deviation",
+    infer=_infer,
+    evaluate=_deviation,
+    vjp=(
+        lambda g, out, x, d, count, *, axes, keepdims: (
+            kept(g, x, axes, keepdims) * _deviation_slope(out, x, d, count, axes, keepdims)
+        ),
+        None,
+        None,
+    ),
+    jvp=(
+        lambda t, out, x, d, count, *, axes, keepdims: sum_(
+            t * _deviation_slope(out, x, d, count, axes, keepdims), axes, keepdims=keepdims
+        ),
+        None,
+        None,
+    ),
+    kernel=_deviation_kernel,
+)
+
+
+def _freedom(node: Node, axes: tuple[int, ...], keepdims: bool, mask: Any, ddof: Any, spent: float) -> Node:
+    """The count of entries less `ddof`, and `spent` where none is left."""
+    count = count_of(node, axes, keepdims, mask, node.dtype)
+    left = count - ddof
+    return where(left > 0, left, constant(spent, node.dtype))
+
+
+def _spread(
+    root: bool,
+    name: str,
+    x: Any,
+    axis: Any,
+    dtype: Any,
+    out: Any,
+    ddof: Any,
+    keepdims: Any,
+    mask: Any,
+    center: Any,
+    correction: Any,
+    spent: float = 0.0,
+) -> Node:
+    """The variance of `x`, or its root."""
+    given = operand(x, name, dtype, out)
+    if dtype is not None and given.dtype.kind != "f":
+        raise DTypeError(f"{name}: dtype={given.dtype} has no fractions; cast the result with .astype instead")
+    if correction is not None and ddof:
+        raise ArgumentError(f"{name}: ddof={ddof!r} and correction={correction!r} mean the same; give one")
+    node = floating_wide(given, name)
+    axes, keepdims = normalize_axes(axis, node.ndim, name), bool(keepdims)
+    about = mean(node, axes, keepdims=True, where=mask) if center is None else center
+    deviations = node - about if mask is None or mask is True else where(mask, node - about, 0)
+    count = _freedom(node, axes, keepdims, mask, ddof if correction is None else correction, spent)
+    attrs = (("axes", axes), ("keepdims", keepdims))
+    if center is not None:
+        variance = sum_(call("square", deviations), axes, keepdims=keepdims) / count
+        return narrowed(call("sqrt", variance) if root else variance, given)
+    if root:
+        return narrowed(apply(standard_deviation, (node, deviations, count), attrs), given)
+    return narrowed(apply(squares_about_mean, (node, deviations), attrs) / count, given)
+
+
+def _samples(nan: bool) -> Samples:
+    def make() -> list[Sample]:
+        made = [s for s in reduction_samples()() if s.arrays[0].size > 1 and s.attrs.get("axis") not in ((), 1)]
+        single = [sample(1.5, gradient=False), sample(normal(2, 1), axis=1, gradient=False)]
+        return [
+            *(with_nan(lambda: made)() if nan else made),
+            *single,
+            sample(normal(2, 3), axis=1),
+            sample(normal(5), ddof=1),
+            sample(normal(2, 4), axis=1, ddof=1),
+            sample(normal(2, 4), axis=0, ddof=0.5, keepdims=True),
+            sample(1e8 + normal(6), gradient=False),
+            sample(np.array([1, 2, 4]), gradient=False),
+        ]
+
+    return make
+
+
+_VAR_EDGES = (
+    at([2.0, 2.0, 2.0], value=0.0, adjoints=([0.0, 0.0, 0.0],), why="its minimum"),
+    at([1e16, 1e16 + 2, 1e16 + 4], value=8 / 3, adjoints=([-4 / 3, 0.0, 4 / 3],), why="no cancellation at a large mean"),
+    at([_BIG, -_BIG], value=_INF, adjoints=([_BIG, -_BIG],)),
+)
+_STD_EDGES = (
+    at([2.0, 2.0, 2.0], value=0.0, adjoints=([0.0, 0.0, 0.0],), why="a kink: least norm"),
+    at([_BIG, -_BIG], value=_BIG, adjoints=([0.5, -0.5],), why="no square overflows"),
+    at([1 / _BIG, -1 / _BIG], value=1 / _BIG, adjoints=([0.5, -0.5],), why="no square underflows"),
+    at([5.0], value=0.0, adjoints=([0.0],)),
+)
+
+
+@function(numpy=(np.var,), samples=_samples(False), edges=_VAR_EDGES)
+def var(
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: Any = False,
+    *,
+    where: Any = None,
+    mean: Any = None,
+    correction: float | None = None,
+) -> Node:
+    """`np.var`: the mean square deviation from the mean, its divisor less `ddof`, over `axis`; in two passes.
+
+    Args:
+        mean: a mean to take instead, of a shape that broadcasts against `x`; derivatives flow through it as it is.
+        correction: another name for `ddof`.
+
+    Raises:
+        ArgumentError: `ddof` and `correction` are both given.
+    """
+    return _spread(False, "var", x, axis, dtype, out, ddof, keepdims, where, mean, correction)
+
+
+@function(numpy=(np.std,), samples=_samples(False), edges=_STD_EDGES)
+def std(
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: Any = False,
+    *,
+    where: Any = None,
+    mean: Any = None,
+    correction: float | None = None,
+) -> Node:
+    """`np.std`: the root of `var`; its derivative is 0 where all entries are equal. No square overflows on the way."""
+    return _spread(True, "std", x, axis, dtype, out, ddof, keepdims, where, mean, correction)
+
+
+@function(
+    numpy=(np.nanvar,), samples=_samples(True), edges=(at([_NAN, 1.0, 3.0], value=1.0, adjoints=([0.0, -1.0, 1.0],)), *_VAR_EDGES)
+)
+def nanvar(
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: Any = False,
+    *,
+    where: Any = None,
+    mean: Any = None,
+    correction: float | None = None,
+) -> Node:
+    """`np.nanvar`: as `var`, of the entries that are not NaN; NaN where none is left."""
+    node = operand(x, "nanvar", dtype, out)
+    return _spread(False, "nanvar", node, axis, None, None, ddof, keepdims, present(node, where), mean, correction, _NAN)
+
+
+@function(
+    numpy=(np.nanstd,), samples=_samples(True), edges=(at([_NAN, 1.0, 3.0], value=1.0, adjoints=([0.0, -0.5, 0.5],)), *_STD_EDGES)
+)
+def nanstd(
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: Any = False,
+    *,
+    where: Any = None,
+    mean: Any = None,
+    correction: float | None = None,
+) -> Node:
+    """`np.nanstd`: as `std`, of the entries that are not NaN; NaN where none is left."""
+    node = operand(x, "nanstd", dtype, out)
+    return _spread(True, "nanstd", node, axis, None, None, ddof, keepdims, present(node, where), mean, correction, _NAN)
+
+
+# --- averages ------------------------------------------------------------------------------------------
+
+
+def _aligned(weights: Node, node: Node, axis: Any) -> Node:
+    """Weights in the shape of `node`, or of its reduced axes only, in an order that broadcasts against `node`."""
+    if weights.shape == node.shape:
+        return weights
+    asked = axis if isinstance(axis, (tuple, list)) else () if axis is None else (axis,)
+    axes = [normalize_axis(a, node.ndim, "average") for a in asked]
+    if weights.shape != tuple(node.shape[a] for a in axes):
+        raise ShapeError(
+            f"average: weights {show_shape(weights.shape)} have neither the shape {show_shape(node.shape)} nor that over {axis=}"
+        )
+    ordered = call("transpose", weights, [int(k) for k in np.argsort(axes)])
+    return call("reshape", ordered, tuple(s if k in axes else 1 for k, s in enumerate(node.shape)))
+
+
+@function(
+    numpy=(np.average,),
+    samples=lambda: [
+        *reduction_samples(empty=False)(),
+        sample(normal(4), weights=np.array([1.0, 2.0, 3.0, 0.5])),
+        sample(normal(2, 3), weights=np.array([1.0, 2.0, 3.0]), axis=1),
+        sample(normal(2, 3), weights=np.array([1.0, 2.0]), axis=-2, keepdims=True),
+        sample(normal(2, 3), weights=np.arange(1.0, 7.0).reshape(2, 3)),
+        sample(normal(2, 3), weights=np.arange(1.0, 7.0).reshape(2, 3), axis=0),
+        sample(normal(2, 3, 4), weights=np.arange(1.0, 9.0).reshape(4, 2), axis=(2, 0)),
+    ],
+    edges=(at([1.0, 3.0], value=2.5, adjoints=([0.25, 0.75],), weights=(1.0, 3.0)),),
+)
+def average(x: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False) -> Any:
+    """`np.average`: the mean over `axis`, weighted; a node of weights gets derivatives too. Weights that sum to 0 give NaN or
+    infinities, where NumPy raises. With `returned`, also the sum of the weights, in the shape of the result.
+    """
+    (node,) = lift((x,), "average")
+    if weights is None:
+        result = mean(node, axis, keepdims=keepdims)
+        axes = normalize_axes(axis, node.ndim, "average")
+        total = count_of(node, axes, False, None, result.dtype)
+    else:
+        (given,) = lift((np.asarray(weights) if isinstance(weights, (tuple, list)) else weights,), "average")
+        dtypes = (node.dtype, given.dtype) if node.dtype.kind == "f" else (node.dtype, given.dtype, np.dtype("float64"))
+        dtype = np.result_type(*dtypes)
+        factors = _aligned(given.astype(dtype), node, axis)
+        total = sum_(factors, axis, keepdims=keepdims)
+        result = sum_(node.astype(dtype) * factors, axis, keepdims=keepdims) / total
+    return (result, call("broadcast_to", total, result.shape)) if returned else result
