@@ -6,7 +6,7 @@ from test_testing import declared
 
 import gradc as gc
 from gradc import errors, testing
-from gradc.ir import FUNCTIONS, Call, Kernel
+from gradc.ir import FUNCTIONS, NUMPY, OPS, Call, Kernel
 from gradc.ops.declare import elementwise, function, op
 from gradc.ops.samples import cases, normal, points, reals, sample
 from gradc.testing import ops
@@ -51,7 +51,7 @@ WRONG = {
     "gradients": {"vjp": (lambda g, out, x: 2 * g,), "jvp": RULES["jvp"]},
     "gradients forward": {"vjp": RULES["vjp"], "jvp": (lambda t, out, x: 3.00001 * t,)},
     "dtypes": {**RULES, "vjp": (lambda g, out, x: g * (3 if x.dtype == "float64" else 4),)},
-    "value": {**RULES, "numpy": (np.positive,)},
+    "value": {**RULES, "numpy": (np.i0,)},
     "value kernel": {**RULES, "kernel": lambda i, o, a: Kernel((Call(np.multiply, "multiply", "{0}, 4, {out}"),))},
     "value type": {**RULES, "infer": lambda x: gc.TensorType(x.shape, np.dtype("float32"))},
     "edge": {**RULES, "edges": points((1.0, 3.0, 2.0))},
@@ -106,3 +106,47 @@ def test_what_is_no_op_is_refused():
 def test_there_are_enough_gradient_samples():
     counted = [testing.gradient_samples(f) for f in FUNCTIONS.values() if f.differentiable and f.samples is not None]
     assert sum(counted) >= 20 * len(counted)
+
+
+# --- declarations are refused before anything is registered --------------------------------------------
+
+REFUSED = {
+    "an op named 'tanh' is registered": lambda: elementwise("tanh", np.tanh, partials=(lambda x, out: out,)),
+    "a function named 'softmax' is registered": lambda: op("softmax", **TRIPLE, **RULES),
+    "a function named 'silu' is registered": lambda: function("silu")(lambda x: x),
+    "NumPy's tanh builds nodes of another function": lambda: function("mine", numpy=(np.tanh,))(lambda x: x),
+    "samples= is a function that makes a list of samples, got list": lambda: op("mine", **{**TRIPLE, "samples": []}, **RULES),
+    "is a Python identifier, got 'my op'": lambda: op("my op", **TRIPLE, **RULES),
+    "an op has no vjps": lambda: op("mine", **TRIPLE, vjps=RULES["vjp"]),
+    "give partials= or rules=, not both": lambda: elementwise("mine", np.tanh, partials=(1,), rules=RULES["vjp"]),
+    "2 rules for the 1 operands": lambda: elementwise("mine", np.tanh, partials=(1, 1)),
+    "operand 0 takes 1 arguments, of 2; partials= take (*operands, out)": lambda: elementwise(
+        "mine", np.tanh, partials=(lambda x: x,)
+    ),
+    "operand 0 takes 2 arguments, of 3; rules= take (g, out, *operands)": lambda: elementwise(
+        "mine", np.tanh, rules=(lambda g, x: x,)
+    ),
+    "give a ufunc, or both evaluate= and infer=": lambda: elementwise("mine", partials=(lambda x, out: x,)),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_cannot_be_declared_is_refused(message):
+    before = dict(OPS), dict(FUNCTIONS), dict(NUMPY)
+    with pytest.raises(errors.GradcError) as caught:
+        REFUSED[message]()
+    assert message in str(caught.value)
+    assert before == (OPS, FUNCTIONS, NUMPY)
+
+
+def test_an_op_of_a_ufunc_that_is_taken_leaves_it_alone():
+    with declared(lambda: elementwise("twice", np.tanh, partials=(lambda x, out: 1 - out * out,), samples=reals(-1, 1))):
+        assert NUMPY[np.tanh] is gc.tanh
+        assert testing.check_op("twice").checks["gradients"] == 6
+
+
+def test_a_form_that_sympy_cannot_read():
+    make = lambda: elementwise("mine", np.tanh, partials=(lambda x, out: out,), symbolic="tanh(a", public=False)
+    with declared(make), pytest.raises(testing.ProofError) as caught:
+        testing.prove_rules(["mine"])
+    assert "the symbolic form 'tanh(a' is no expression of sympy" in str(caught.value)

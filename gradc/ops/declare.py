@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gradc.errors import DTypeError, GraphError
-from gradc.ir import FUNCTIONS, OPS, Call, Function, Kernel, KernelRule, Node, Op, Rule, register_function, register_op
+from gradc.errors import ArgumentError, DTypeError, GraphError, NamingError
+from gradc.ir import FUNCTIONS, NUMPY, OPS, Call, Function, Kernel, KernelRule, Node, Op, Rule, register_function, register_op
 from gradc.types import DType, TensorType, as_dtype, broadcast_shapes
 
 Partial = Callable[..., Any] | float | None
@@ -68,8 +68,13 @@ def elementwise(
         public: False for an op that a function of the same name, or a rule, builds.
 
     Raises:
-        NamingError: the name is taken.
+        NamingError: the name is taken, or one of the NumPy functions.
+        ArgumentError: rules and operands differ in number, or a rule takes another number of arguments.
     """
+    _check_op(name, public, numpy, samples)
+    if partials is not None and rules is not None:
+        raise ArgumentError(f"{name}: give partials= or rules=, not both")
+    _check_counts(name, ufunc, (partials, 1, "partials= take (*operands, out)"), (rules, 2, "rules= take (g, out, *operands)"))
     table: tuple[Rule | None, ...]
     table = tuple(rules) if rules is not None else tuple(_scaled(p) for p in partials or ())
     vjp: Any = table or None
@@ -94,10 +99,45 @@ def elementwise(
     )
     if not public:
         return declared
-    bound = ((ufunc,) if ufunc is not None else ()) + numpy
+    bound = ((ufunc,) if ufunc is not None and ufunc not in NUMPY else ()) + numpy
     differentiable = any(r is not None for r in table)
     register_function(Function(name, declared, bound, samples, edges, differentiable, requires))
     return declared
+
+
+def _check_op(name: str, public: bool, numpy: tuple[Any, ...], samples: Any) -> None:
+    """Refuse, before anything is registered, what cannot be."""
+    if name in OPS:
+        raise NamingError(f"an op named {name!r} is registered already; choose another name")
+    if public:
+        _check_function(name, numpy, samples)
+
+
+def _check_function(name: str, numpy: tuple[Any, ...], samples: Any) -> None:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise NamingError(f"the name of a function is a Python identifier, got {name!r}")
+    if name in FUNCTIONS:
+        raise NamingError(f"a function named {name!r} is registered already; choose another name")
+    taken = next((target for target in numpy if target in NUMPY), None)
+    if taken is not None:
+        raise NamingError(f"{name}: NumPy's {taken.__name__} builds nodes of another function already; leave it out of numpy=")
+    if samples is not None and not callable(samples):
+        raise ArgumentError(f"{name}: samples= is a function that makes a list of samples, got {type(samples).__name__}")
+
+
+def _check_counts(name: str, ufunc: np.ufunc | None, *given: tuple[Sequence[Any] | None, int, str]) -> None:
+    """One rule an operand, and each takes as many arguments as it will be called with."""
+    for rules, more, said in given:
+        arity = ufunc.nin if ufunc is not None else len(rules or ())
+        if rules is not None and len(rules) != arity:
+            raise ArgumentError(f"{name}: {len(rules)} rules for the {arity} operands of {ufunc}; None for one without gradient")
+        for k, rule in enumerate(rules or ()):
+            code = getattr(rule, "__code__", None)
+            if code is None or code.co_flags & inspect.CO_VARARGS:
+                continue
+            most, optional = code.co_argcount, len(rule.__defaults__ or ())
+            if not most - optional <= arity + more <= most:
+                raise ArgumentError(f"{name}: the rule of operand {k} takes {most} arguments, of {arity + more}; {said}")
 
 
 def _need(ufunc: np.ufunc | None, name: str) -> np.ufunc:
@@ -174,15 +214,20 @@ def _ufunc_kernel(ufunc: np.ufunc) -> KernelRule:
 def op(name: str, *, infer: Callable[..., TensorType], evaluate: Callable[..., Any], **declaration: Any) -> Op:
     """Declare an op; the fields are those of `Op`. What it returns builds nodes when called.
 
-    `samples` and `edges` given here register it as a public function of the same name too.
+    `samples` given here, with `edges`, `numpy` and `requires`, registers it as a public function of the same name too.
 
     Raises:
-        NamingError: the name is taken.
+        NamingError: the name is taken, or one of the NumPy functions.
+        ArgumentError: a field that ops have not.
     """
     samples = declaration.pop("samples", None)
     edges = declaration.pop("edges", ())
     numpy = declaration.pop("numpy", ())
     requires = declaration.pop("requires", None)
+    _check_op(name, samples is not None, numpy, samples)
+    unknown = set(declaration) - set(Op.__dataclass_fields__)
+    if unknown:
+        raise ArgumentError(f"{name}: an op has no {', '.join(sorted(unknown))}; the fields are those of gradc.ir.Op")
     declared = register_op(Op(name=name, infer=infer, evaluate=evaluate, **declaration))
     if samples is not None:
         register_function(Function(name, declared, numpy, samples, edges, declaration.get("vjp") is not None, requires))
@@ -214,10 +259,16 @@ def function(
     differentiable: bool = True,
     requires: str | None = None,
 ) -> Callable[[F], F]:
-    """Register a function that composes ops, under its own name or `name`, and for NumPy's functions `numpy`."""
+    """Register a function that composes ops, under its own name or `name`, and for NumPy's functions `numpy`.
+
+    Raises:
+        NamingError: the name is taken, or one of the NumPy functions.
+    """
 
     def register(build: F) -> F:
-        register_function(Function(name or build.__name__.rstrip("_"), build, numpy, samples, edges, differentiable, requires))
+        own = name or build.__name__.rstrip("_")
+        _check_function(own, numpy, samples)
+        register_function(Function(own, build, numpy, samples, edges, differentiable, requires))
         return build
 
     return register

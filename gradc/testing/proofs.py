@@ -247,8 +247,10 @@ def read_symbolic(root: Node, bound: Mapping[Node, Any]) -> Any:
 def _parse(text: str, operands: Sequence[Any]) -> Any:
     import sympy
 
-    expression = sympy.sympify(text, locals={**_words(), **dict(zip(_OPERANDS, operands, strict=False))}, rational=True)
-    return expression
+    try:
+        return sympy.sympify(text, locals={**_words(), **dict(zip(_OPERANDS, operands, strict=False))}, rational=True)
+    except (sympy.SympifyError, SyntaxError, TypeError, AttributeError) as error:
+        raise ProofError(f"the symbolic form {text!r} is no expression of sympy: {error}") from None
 
 
 @lru_cache(maxsize=1)
