@@ -397,6 +397,40 @@ def test_order_and_statistics_say_what_is_wrong(call, message):
         call(gc.Graph("g").placeholder("x", 5))
 
 
+# --- differences -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("edge_order", [1, 2])
+@pytest.mark.parametrize(
+    "spacing", [(), (0.5,), (0.5, 2.0), ([0.0, 1.0, 3.0, 4.5], 0.25), ([0.0, 1.0, 2.0, 3.0], [0.0, 0.5, 2.0])]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_on_a_grid_are_numpys(spacing, edge_order, dtype):
+    x = np.random.default_rng(0).standard_normal((4, 3)).astype(dtype)
+    graph = gc.Graph("g")
+    node = graph.placeholder("x", x.shape, dtype)
+    for k, found in enumerate(np.gradient(node, *spacing, edge_order=edge_order)):
+        graph.output(f"y{k}", found)
+    wanted = np.gradient(x, *spacing, edge_order=edge_order)
+    for found, value in zip(gc.compile(graph)(x=x).values(), wanted, strict=True):
+        assert found.dtype == value.dtype
+        np.testing.assert_allclose(found, value, rtol=20 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
+    gc.testing.check_gradients(graph, {"x": x})
+
+
+def test_grids_that_do_not_fit():
+    x = gc.Graph("g").placeholder("x", (4, 2))
+    for call, message in (
+        (lambda: np.gradient(x, edge_order=2), "needs at least 3 entries"),
+        (lambda: np.gradient(x, edge_order=3), "edge_order is 1 or 2"),
+        (lambda: np.gradient(x, 1.0, 2.0, 3.0), "3 spacings for 2 axes"),
+        (lambda: np.gradient(x, [0.0, 1.0], axis=0), "has 4 entries"),
+        (lambda: np.gradient(x, x[:, 0], axis=0), "got a node"),
+    ):
+        with pytest.raises(GradcError, match=message):
+            call()
+
+
 # --- empty, masks, starts ------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from gradc.ops.activations import (
     xlog1py,
     xlogy,
 )
+from gradc.ops.differences import diff, ediff1d, gradient, trapezoid
 from gradc.ops.elementwise import (
     abs_ as abs,
 )
@@ -129,11 +130,8 @@ from gradc.ops.scan import (
     cumsum,
     cumulative_prod,
     cumulative_sum,
-    diff,
-    ediff1d,
     nancumprod,
     nancumsum,
-    trapezoid,
 )
 from gradc.ops.shaping import (
     broadcast_to,
@@ -211,6 +209,7 @@ __all__ = [
     "gcd",
     "gelu",
     "getitem",
+    "gradient",
     "greater",
     "greater_equal",
     "hard_sigmoid",

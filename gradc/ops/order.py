@@ -8,7 +8,7 @@ that is the mean over all orders in which equal entries could stand.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from gradc.errors import ArgumentError, ShapeError, TraceError, UnsupportedError
 from gradc.ir import NUMPY, Call, Kernel, Node, apply, lift, user_origin
 from gradc.ops.declare import call, function, op
+from gradc.ops.differences import part
 from gradc.ops.reduction import (
     floating_wide,
     joined_last,
@@ -28,6 +29,7 @@ from gradc.ops.reduction import (
 )
 from gradc.ops.samples import Sample, at, cases, normal, sample
 from gradc.ops.scan import scan_samples
+from gradc.ops.shaping import add_n
 from gradc.types import Dim, TensorType, normalize_axes, normalize_axis
 
 Array = np.ndarray[Any, Any]
@@ -55,9 +57,11 @@ def _shared(values: Array, tied: Array) -> Array:
 def permute_into(t: Array, x: Array, out: Array, axis: int, back: bool) -> None:
     """Into `out`: `t` in the order that sorts `x`; `back`: from that order to the order of `x`. Equal entries share."""
     t, x, out = (np.moveaxis(v, axis, -1) for v in (t, x, out))
-    order = np.argsort(x, -1, kind="stable")
+    order = np.argsort(x, -1)  # any order of equal entries will do: they share
     ranked = np.take_along_axis(x, order, -1)
     tied = ranked[..., 1:] == ranked[..., :-1]
+    if np.isnan(ranked[..., -1:]).any():
+        tied |= np.isnan(ranked[..., :-1])  # NaN is last, so the next entry is NaN too
     moved = np.asarray(t) if back else np.take_along_axis(t, order, -1)
     if tied.any():
         moved = _shared(moved, tied)
@@ -121,7 +125,7 @@ def _sort_samples() -> list[Sample]:
     ),
 )
 def sort(x: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Node:
-    """`np.sort`: a copy sorted along `axis`, NaN last. Equal entries share the adjoints of their places equally."""
+    """`np.sort`: a copy sorted along `axis`, NaN last. Equal entries share the adjoints of their places, NaN too."""
     node, along = _along(x, axis, order, "sort")
     return apply(sort_op, (node,), (("axis", along),))
 
@@ -198,39 +202,60 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Node
 # --- order statistics ------------------------------------------------------------------------------------
 
 
-def kth_into(x: Array, out: Array, ranked: Array, k: int) -> None:
-    """Into `out`: the k-th smallest entry along the last axis, NaN where there is one; `ranked` is scratch."""
+def ranks_into(x: Array, out: Array, ranked: Array, *places: int) -> None:
+    """Into `out`: the entries along the last axis that sorting would put in `places`, NaN where one is; `ranked` is scratch."""
     if not x.shape[-1]:
         out[...] = _NAN
         return
     np.copyto(ranked, x)
-    ranked.partition((k, x.shape[-1] - 1), -1)
-    np.copyto(out, ranked[..., k])
-    last = ranked[..., -1]
+    ranked.partition((*places, x.shape[-1] - 1), -1)
+    for k, place in enumerate(places):
+        np.copyto(out[..., k], ranked[..., place])
+    last = ranked[..., -1:]
     np.copyto(out, last, where=np.isnan(last))
 
 
-def _kth(x: Any, *, k: int) -> Any:
-    out = np.empty(x.shape[:-1], x.dtype)
-    kth_into(x, out, np.empty(x.shape, x.dtype), k)
+def _ranks(x: Any, *, places: tuple[int, ...]) -> Any:
+    out = np.empty((*x.shape[:-1], len(places)), x.dtype)
+    ranks_into(x, out, np.empty(x.shape, x.dtype), *places)
     return out
 
 
-kth_op = op(
-    "kth_smallest",
-    infer=lambda x, *, k: TensorType(x.shape[:-1], x.dtype),
-    evaluate=_kth,
-    vjp=(lambda g, out, x, *, k: share_ties(g, out, x, (x.ndim - 1,), False),),
-    jvp=(lambda t, out, x, *, k: mean_of_ties(t, out, x, (x.ndim - 1,), False),),
-    kernel=lambda inputs, out, attrs: Kernel(
-        (Call(kth_into, "kth_smallest", f"{{0}}, {{out}}, {{s0}}, {attrs['k']}"),), scratch=(inputs[0],)
-    ),
+def _ranks_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    places = ", ".join(map(str, attrs["places"]))
+    return Kernel((Call(ranks_into, "order_statistics", f"{{0}}, {{out}}, {{s0}}, {places}"),), scratch=(inputs[0],))
+
+
+def _columns(v: Node) -> list[Node]:
+    """The columns along the last axis, which has a number of them."""
+    last = v.ndim - 1
+    return [part(v, last, k, k + 1) for k in range(int(v.shape[last]))]
+
+
+def _ranks_vjp(g: Node, out: Node, x: Node, *, places: tuple[int, ...]) -> Node:
+    shares = [share_ties(gk, vk, x, (x.ndim - 1,), True) for gk, vk in zip(_columns(g), _columns(out), strict=True)]
+    return shares[0] if len(shares) == 1 else apply(add_n, tuple(shares))
+
+
+def _ranks_jvp(t: Node, out: Node, x: Node, *, places: tuple[int, ...]) -> Node:
+    means = [mean_of_ties(t, vk, x, (x.ndim - 1,), True) for vk in _columns(out)]
+    return means[0] if len(means) == 1 else call("concatenate", tuple(means), x.ndim - 1)
+
+
+ranks_op = op(
+    "order_statistics",
+    infer=lambda x, *, places: TensorType((*x.shape[:-1], len(places)), x.dtype),
+    evaluate=_ranks,
+    vjp=(_ranks_vjp,),
+    jvp=(_ranks_jvp,),
+    kernel=_ranks_kernel,
 )
 
 
-def kth_smallest(x: Node, k: Any) -> Node:
-    """The k-th smallest entry along the last axis, counted from 0; NaN where an entry is."""
-    return apply(kth_op, (x,), (("k", k),))
+def order_statistics(x: Node, places: Sequence[Any]) -> list[Node]:
+    """The entries along the last axis that sorting would put in `places`, counted from 0; NaN where an entry is."""
+    found = apply(ranks_op, (x,), (("places", tuple(places)),))
+    return [call("reshape", column, x.shape[:-1]) for column in _columns(found)]
 
 
 def _ranked(x: Any, axis: Any, out: Any, where: str) -> tuple[Node, Node, tuple[int, ...]]:
@@ -259,10 +284,8 @@ def median(x: Any, axis: Any = None, out: Any = None, overwrite_input: bool = Fa
     given, flat, axes = _ranked(x, axis, out, "median")
     n = flat.shape[-1]
     low, high = ((n - 1) // 2, n // 2)
-    middle = kth_smallest(flat, low)
-    if low != high:
-        middle = (middle + kth_smallest(flat, high)) / 2
-    result = narrowed(middle, given)
+    middle = order_statistics(flat, (low, high) if low != high else (low,))
+    result = narrowed(middle[0] if low == high else (middle[0] + middle[1]) / 2, given)
     return call("reshape", result, reduced_shape(given.shape, axes, True)) if keepdims else result
 
 
@@ -279,15 +302,15 @@ def _places(q: float, n: int, method: str) -> tuple[int, int, float]:
     if method == "nearest":
         near = round(place)
         return near, near, 0.0
-    return low, high, (0.5 if along else 0.0) if method == "midpoint" else along
+    if not along:
+        return low, low, 0.0
+    return low, high, 0.5 if method == "midpoint" else along
 
 
-def _between(flat: Node, q: float, method: str) -> Node:
-    low, high, along = _places(q, flat.shape[-1], method)  # type: ignore[arg-type]
-    below = kth_smallest(flat, low)
-    if low == high or not along:
+def _between(below: Node, above: Node, along: float) -> Node:
+    """From one to the other, from the nearer end, as NumPy does."""
+    if below is above or not along:
         return below
-    above = kth_smallest(flat, high)
     gap = above - below
     return above - gap * (1 - along) if along >= 0.5 else below + gap * along
 
@@ -310,7 +333,10 @@ def _quantile(x: Any, q: Any, axis: Any, out: Any, method: str, keepdims: Any, w
     if isinstance(flat.shape[-1], Dim) or not flat.shape[-1]:
         raise ShapeError(f"{where}: the axis has {flat.shape[-1]} entries; its length is a number, and not 0")
     shape = reduced_shape(given.shape, axes, bool(keepdims))
-    parts = [call("reshape", _between(flat, v, method), (1, *shape)) for v in asked.reshape(-1).tolist()]
+    between = [_places(v, flat.shape[-1], method) for v in asked.reshape(-1).tolist()]
+    places = sorted({place for low, high, _ in between for place in (low, high)})
+    ranked = dict(zip(places, order_statistics(flat, places), strict=True))
+    parts = [call("reshape", _between(ranked[low], ranked[high], along), (1, *shape)) for low, high, along in between]
     joined = call("concatenate", tuple(parts)) if len(parts) > 1 else parts[0]
     return narrowed(call("reshape", joined, (*asked.shape, *shape)), given)
 
