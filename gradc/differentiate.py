@@ -260,6 +260,8 @@ def _propagate(
                 partial = _keep_zeros(partial, adjoint, node)
             if partial.type.shape != operand.type.shape:
                 partial = sum_to(call("broadcast_to", partial, node.shape), operand.shape)
+        elif is_masked and op.reduces and not op.linear:
+            partial = _keep_zero_slices(partial, adjoint, operand, attrs["axes"])
         partial = _own(_typed(partial, operand), adjoint, node)
         if is_masked or op.masks:
             masked.add(partial)
@@ -285,6 +287,12 @@ def _keep_zeros(partial: Node, adjoint: Node, node: Node) -> Node:
     if node.op.linear or partial is adjoint or all(i is adjoint or i.op is CONSTANT for i in partial.inputs):
         return partial
     return call("where", call("not_equal", adjoint, 0), partial, 0)
+
+
+def _keep_zero_slices(partial: Node, adjoint: Node, operand: Node, axes: tuple[int, ...]) -> Node:
+    """As `_keep_zeros`, where an entry of the adjoint stands for a slice of the operand."""
+    shape = tuple(1 if k in axes else s for k, s in enumerate(operand.shape))
+    return call("where", call("reshape", call("not_equal", adjoint, 0), shape), partial, 0)
 
 
 def _typed(derivative: Node, like: Node) -> Node:

@@ -198,6 +198,7 @@ class Op:
         linear: in all operands that carry a gradient.
         commutative: operands may be swapped, bit for bit.
         masks: it selects, so entries of the adjoint that it did not select are exactly zero.
+        reduces: over its attribute `axes`, each slice by itself: where the adjoint is zero, so is the slice's.
         ufunc: the NumPy ufunc it is, if it is one.
         symbolic: its sympy form, as text over a, b, ... (for proofs of elementwise partials).
         saved: what the last operand holds, as text over the others: a value that the forward pass has anyway.
@@ -218,6 +219,7 @@ class Op:
     linear: bool = False
     commutative: bool = False
     masks: bool = False
+    reduces: bool = False
     ufunc: np.ufunc | None = None
     symbolic: str | None = None
     saved: str | None = None

@@ -481,6 +481,30 @@ def test_where_chooses_the_entries(name):
         assert np.isfinite(gradient).all() and not gradient[~mask].any()
 
 
+@pytest.mark.parametrize("reduce", [np.linalg.norm, np.var, np.std, np.prod, np.max, np.median, np.ptp, gc.logsumexp])
+def test_a_slice_that_where_masked_gets_exact_zeros(reduce):
+    x = np.array([[np.inf, np.nan, 1.0], [1e300, -1e300, 1e300], [1.0, 2.0, 4.0]])
+
+    def build(v):
+        chosen = np.array([False, False, True])
+        return np.where(chosen, reduce(v, axis=1), 0)
+
+    _, gradient = derivatives(build, x)
+    np.testing.assert_array_equal(gradient[:2], np.zeros((2, 3)))
+    np.testing.assert_array_equal(gradient[2], derivatives(lambda v: reduce(v, axis=0), x[2])[1])
+
+
+@pytest.mark.parametrize(
+    "choose", [np.max, np.median, lambda v: np.quantile(v, 0.9), lambda v: v[1:], lambda v: np.maximum(v, 1)]
+)
+def test_what_was_not_chosen_gets_exact_zeros_through_a_singular_rule(choose):
+    x = np.array([0.0, 4.0, 9.0, 16.0, 25.0])
+    gradient = derivatives(lambda v: choose(np.sqrt(v)), x)[1]
+    wanted = derivatives(choose, np.sqrt(x))[1]
+    np.testing.assert_array_equal(gradient, wanted * 0.5 / np.sqrt(np.where(x > 0, x, 1)))
+    assert wanted[0] == 0
+
+
 # --- types ---------------------------------------------------------------------------------------------
 
 REDUCTIONS = ["sum", "prod", "mean", "max", "min", "any", "all", "count_nonzero", "argmax", "argmin"]

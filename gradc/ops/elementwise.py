@@ -706,6 +706,7 @@ maximum = elementwise(
     np.maximum,
     rules=(lambda g, out, x, y: share(g, x, y), lambda g, out, x, y: share(g, y, x)),
     symbolic="Max(a, b)",
+    masks=True,
     samples=ranges((-1, 0), (0.1, 1)),
     edges=_extremum_edges(0.0, 1.0, 1.0, _NAN),
 )
@@ -714,6 +715,7 @@ minimum = elementwise(
     np.minimum,
     rules=(lambda g, out, x, y: share(g, y, x), lambda g, out, x, y: share(g, x, y)),
     symbolic="Min(a, b)",
+    masks=True,
     samples=ranges((-1, 0), (0.1, 1)),
     edges=_extremum_edges(1.0, 0.0, 0.0, _NAN),
 )
@@ -722,6 +724,7 @@ fmax = elementwise(
     np.fmax,
     rules=_fmax_rules(True),
     symbolic="Max(a, b)",
+    masks=True,
     samples=ranges((-1, 0), (0.1, 1)),
     edges=_extremum_edges(0.0, 1.0, 1.0, 1.0),
 )
@@ -730,6 +733,7 @@ fmin = elementwise(
     np.fmin,
     rules=_fmax_rules(False),
     symbolic="Min(a, b)",
+    masks=True,
     samples=ranges((-1, 0), (0.1, 1)),
     edges=_extremum_edges(1.0, 0.0, 0.0, 1.0),
 )

@@ -121,6 +121,7 @@ getitem_op: Op = op(
     view=True,
     expression=lambda attrs: f"{{0}}[{index_text(attrs['index'])}]",
     linear=True,
+    masks=True,
 )
 
 

@@ -168,9 +168,9 @@ def _unit_slope(x: Node, size: Node, axes: tuple[int, ...], flat: bool) -> Node:
 
 
 _evaluate, _kernel = _into_scratch(root_of_squares, "flat")
-norm_2 = op("norm_2", infer=_infer_norm, evaluate=_evaluate, kernel=_kernel, **_norm_rules(_unit_slope))
+norm_2 = op("norm_2", infer=_infer_norm, evaluate=_evaluate, kernel=_kernel, reduces=True, **_norm_rules(_unit_slope))
 _evaluate, _kernel = _into_scratch(root_of_powers, "p")
-norm_p = op("norm_p", infer=_infer_norm, evaluate=_evaluate, kernel=_kernel, **_norm_rules(_power_slope))
+norm_p = op("norm_p", infer=_infer_norm, evaluate=_evaluate, kernel=_kernel, reduces=True, **_norm_rules(_power_slope))
 
 # --- norms of vectors and matrices -----------------------------------------------------------------------
 

@@ -249,6 +249,7 @@ ranks_op = op(
     vjp=(_ranks_vjp,),
     jvp=(_ranks_jvp,),
     kernel=_ranks_kernel,
+    masks=True,
 )
 
 

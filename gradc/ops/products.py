@@ -226,6 +226,7 @@ prod_op = op(
     vjp=(_prod_vjp,),
     jvp=(_prod_jvp,),
     kernel=reduce_kernel(np.multiply),
+    reduces=True,
 )
 
 _ZEROS: tuple[Callable[[], Sample], ...] = (

@@ -269,6 +269,8 @@ def _extremum(name: str, ufunc: np.ufunc) -> Op:
         vjp=(lambda g, out, x, *, axes, keepdims: share_ties(g, out, x, axes, keepdims),),
         jvp=(lambda t, out, x, *, axes, keepdims: mean_of_ties(t, out, x, axes, keepdims),),
         kernel=reduce_kernel(ufunc),
+        masks=True,
+        reduces=True,
     )
 
 

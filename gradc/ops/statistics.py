@@ -21,6 +21,7 @@ from gradc.ops.reduction import (
     count_of,
     floating_wide,
     kept,
+    masked,
     mean,
     narrowed,
     operand,
@@ -54,6 +55,7 @@ squares_about_mean = op(
     vjp=(lambda g, out, x, d, *, axes, keepdims: (kept(g, x, axes, keepdims) * 2) * d, None),
     jvp=(lambda t, out, x, d, *, axes, keepdims: sum_((t * 2) * d, axes, keepdims=keepdims), None),
     kernel=_squares_kernel,
+    reduces=True,
 )
 
 
@@ -93,6 +95,7 @@ standard_deviation = op(
         None,
     ),
     kernel=_deviation_kernel,
+    reduces=True,
 )
 
 
@@ -101,6 +104,11 @@ def _freedom(node: Node, axes: tuple[int, ...], keepdims: bool, mask: Any, ddof:
     count = count_of(node, axes, keepdims, mask, node.dtype)
     left = count - ddof
     return where(left > 0, left, constant(spent, node.dtype))
+
+
+def _mean(chosen: Node, axes: tuple[int, ...], mask: Any) -> Node:
+    """The mean of the entries where `mask` holds; the others are 0 in `chosen`."""
+    return sum_(chosen, axes, keepdims=True) / count_of(chosen, axes, True, mask, chosen.dtype)
 
 
 def _spread(
@@ -125,16 +133,17 @@ def _spread(
         raise ArgumentError(f"{name}: ddof={ddof!r} and correction={correction!r} mean the same; give one")
     node = floating_wide(given, name)
     axes, keepdims = normalize_axes(axis, node.ndim, name), bool(keepdims)
-    about = mean(node, axes, keepdims=True, where=mask) if center is None else center
-    deviations = node - about if mask is None or mask is True else where(mask, node - about, 0)
+    chosen = masked(node, mask, 0)  # so that what was not chosen gets an adjoint of exactly zero
+    about = _mean(chosen, axes, mask) if center is None else center
+    deviations = masked(chosen - about, mask, 0)
     count = _freedom(node, axes, keepdims, mask, ddof if correction is None else correction, spent)
     attrs = (("axes", axes), ("keepdims", keepdims))
     if center is not None:
         variance = sum_(call("square", deviations), axes, keepdims=keepdims) / count
         return narrowed(call("sqrt", variance) if root else variance, given)
     if root:
-        return narrowed(apply(standard_deviation, (node, deviations, count), attrs), given)
-    return narrowed(apply(squares_about_mean, (node, deviations), attrs) / count, given)
+        return narrowed(apply(standard_deviation, (chosen, deviations, count), attrs), given)
+    return narrowed(apply(squares_about_mean, (chosen, deviations), attrs) / count, given)
 
 
 def _samples(nan: bool) -> Samples:
@@ -231,7 +240,9 @@ def nanvar(
 
 
 @function(
-    numpy=(np.nanstd,), samples=_samples(True), edges=(at([_NAN, 1.0, 3.0], value=1.0, adjoints=([0.0, -0.5, 0.5],)), *_STD_EDGES)
+    numpy=(np.nanstd,),
+    samples=_samples(True),
+    edges=(at([_NAN, 1.0, 3.0], value=1.0, adjoints=([0.0, -0.5, 0.5],)), at([_NAN], value=_NAN, adjoints=([0.0],)), *_STD_EDGES),
 )
 def nanstd(
     x: Any,
