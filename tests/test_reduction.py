@@ -12,6 +12,7 @@ import gradc as gc
 from gradc.errors import ArgumentError, GradcError, ShapeError, TraceError, UnsupportedError
 from gradc.interpret import evaluate
 from gradc.ops.products import mixed_products, other_products
+from gradc.ops.scan import recur
 
 BIG = 2.0**700
 mp = mpmath.mp.clone()
@@ -162,6 +163,28 @@ def test_cumprod_recurrences_do_not_depend_on_how_they_are_run():
             index = (*row[:axis], slice(None), *row[axis:])
             _, few[index] = derivatives(lambda v: np.cumprod(v), x[index])
         np.testing.assert_allclose(many, few, rtol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["tame", "growing", "zeros", "wild"])
+@pytest.mark.parametrize("n", [511, 512, 2000, 2025])
+def test_long_recurrences_against_unbounded_numbers(kind, n):
+    rng = np.random.default_rng(n)
+    a, b = rng.uniform(-1.5, 1.5, n), rng.standard_normal(n)
+    if kind == "growing":
+        a *= np.e / 1.5
+    elif kind == "zeros":
+        a[::97] = 0.0
+    elif kind == "wild":
+        a[100:102] = 1e-160
+    for reverse in (False, True):
+        found = np.empty(n)
+        recur(a, b, found, 0, reverse)
+        factors, addends = (a[:0:-1], b[::-1]) if reverse else (a[1:], b)
+        value = size = mp.mpf(0)
+        for k in range(n):
+            factor = mp.mpf(factors[k - 1]) if k else mp.mpf(0)
+            value, size = addends[k] + factor * value, abs(addends[k]) + abs(factor) * size
+            assert abs(found[-1 - k if reverse else k] - value) <= 1e-12 * size
 
 
 # --- norms and deviations --------------------------------------------------------------------------------

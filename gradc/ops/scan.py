@@ -139,7 +139,7 @@ shift_op = op(
     kernel=_shift_kernel,
 )
 
-_FEW_ROWS = 8
+_FEW_ROWS, _LONG = 8, 512
 
 
 def recur(a: Array, b: Array, out: Array, axis: int, reverse: bool) -> None:
@@ -158,15 +158,47 @@ def recur(a: Array, b: Array, out: Array, axis: int, reverse: bool) -> None:
 
 
 def _recur_by_row(factors: Array, b: Array, out: Array) -> None:
-    """Few long rows: Python's floats are faster than calls on short arrays."""
+    """Few long rows, each by itself."""
     for row in np.ndindex(out.shape[1:]):
-        addends = b[:, *row].tolist()
-        value = addends[0]
-        values = [value]
-        for factor, addend in zip(factors[:, *row].tolist(), addends[1:], strict=True):
-            value = addend + factor * value
-            values.append(value)
-        out[:, *row] = values
+        a, addends = factors[:, *row].astype(np.float64), b[:, *row].astype(np.float64)
+        values = _in_blocks(a, addends) if len(addends) >= _LONG else None
+        out[:, *row] = _one_by_one(a, addends) if values is None else values
+
+
+def _one_by_one(factors: Array, addends: Array) -> list[float]:
+    """In Python's floats, which are faster than calls on short arrays."""
+    value, *rest = addends.tolist()
+    values = [value]
+    for factor, addend in zip(factors.tolist(), rest, strict=True):
+        value = addend + factor * value
+        values.append(value)
+    return values
+
+
+def _in_blocks(factors: Array, addends: Array) -> Array | None:
+    """All blocks of a row at once, each as if it started from zero; then what each carries into the next.
+
+    None where a product of factors within a block is zero or leaves the range of normal numbers.
+    """
+    n = len(addends)
+    width = math.isqrt(n)
+    count = -(-n // width)
+
+    def columns(values: Array, fill: float) -> Array:
+        padded = np.full(count * width, fill)
+        padded[count * width - len(values) :] = values  # in front, so that what is carried in there is nothing
+        return np.ascontiguousarray(padded.reshape(count, width).T)
+
+    a, local = columns(factors, 1.0), columns(addends, 0.0)
+    products = np.multiply.accumulate(a)
+    size = np.abs(products)
+    if not (size.min() >= np.finfo(float).tiny and size.max() < _INF):
+        return None
+    for k in range(1, width):
+        local[k] += a[k] * local[k - 1]
+    carried = [0.0, *_one_by_one(products[-1, 1:], local[-1])[:-1]]
+    values: Array = (local + products * carried).T.reshape(-1)[count * width - n :]
+    return values if np.isfinite(values).all() else None
 
 
 def _recurrence(a: Any, b: Any, *, axis: int, reverse: bool) -> Any:
