@@ -86,6 +86,20 @@ def test_a_wrong_rule_is_found(name):
     assert said in str(caught.value)
 
 
+def off(rule):
+    """A rule that is wrong where its operands are large, by one in a million."""
+    return lambda g, out, *xs, **attrs: gc.where(gc.greater(xs[0], 3.7), 1 + 1e-6, 1) * rule(g, out, *xs, **attrs)
+
+
+@pytest.mark.parametrize("name", ["multiply", "exp", "log1p", "hypot", "clip", "leaky_relu", "elu", "softplus", "gate", "lgamma"])
+def test_an_error_of_one_in_a_million_in_one_case_is_found(name):
+    operator = OPS[name]
+    for k, modes, rule in proofs._rules(operator):
+        for attrs in proofs._instances()[operator][:1]:
+            with pytest.raises(testing.ProofError, match=f"{name}: the vjp and jvp of operand"):
+                proofs._prove(operator, attrs, k, modes, off(rule))
+
+
 def test_two_modes_with_different_rules_are_proved_apart():
     wrong = {"vjp": (lambda g, out, x: g * out,), "jvp": (lambda t, out, x: t * out * 2,)}
     make = lambda: op("grow", infer=lambda x: x, evaluate=np.exp, elementwise=True, symbolic="exp(a)", **wrong)
