@@ -654,6 +654,23 @@ def test_no_step_of_a_gradient_makes_memory_of_its_own():
     assert not [name for name, kernel in kernels.items() if kernel is None]
 
 
+def test_a_schedule_too_long_for_the_parser_runs_the_same_calls():
+    graph = gc.Graph("g")
+    x = v = graph.placeholder("x", (3, 4))
+    for _ in range(60):
+        v = np.cumsum(np.sort(v / (1 + np.linalg.norm(v, axis=1, keepdims=True)), 0), 1) + np.argsort(v, 0)
+        v = v * np.cumprod(np.median(v, 0)) + np.std(v, 1, keepdims=True) + np.prod(v, 0) + np.max(v, axis=1, keepdims=True)
+        v = v / (1 + np.linalg.norm(v, 3, 0))
+    graph.output("y", v)
+    extended = gc.differentiate(graph, x)
+    feed = np.random.default_rng(0).standard_normal((3, 4))
+    trace = evaluate(extended, {"x": feed})
+    out = gc.compile(extended, passes=gc.passes.NONE)(x=feed)
+    for name, node in extended.outputs.items():
+        np.testing.assert_array_equal(out[name], trace[node])
+    assert len(extended.nodes) > 5000
+
+
 def test_nothing_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -147,7 +147,7 @@ from gradc.ops.shaping import (
     zeros_like,
 )
 from gradc.ops.special import digamma, erf, erfc, lgamma, ndtr, polygamma
-from gradc.ops.statistics import average, nanstd, nanvar, std, var
+from gradc.ops.statistics import average, corrcoef, cov, nanstd, nanvar, std, var
 
 __all__ = [
     "abs",
@@ -178,9 +178,11 @@ __all__ = [
     "concatenate",
     "conjugate",
     "copysign",
+    "corrcoef",
     "cos",
     "cosh",
     "count_nonzero",
+    "cov",
     "cumprod",
     "cumsum",
     "cumulative_prod",

@@ -7,7 +7,9 @@ underflows where the norm itself does not: slices whose sum of squares is out of
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from gradc.types import TensorType, normalize_axes, normalize_axis, show_shape
 
 Array = np.ndarray[Any, Any]
 _INF, _NAN = math.inf, math.nan
+_MOST = sys.float_info.max
 
 # --- roots of sums of powers -----------------------------------------------------------------------------
 
@@ -29,10 +32,18 @@ _INF, _NAN = math.inf, math.nan
 _sum_over: Any = np.add.reduce
 
 
-def _in_range(sums: Array) -> bool:
-    """True when no sum of powers overflowed, or lost digits to underflow."""
-    limits = np.finfo(sums.dtype)
-    return not sums.size or bool(sums.min() > limits.tiny / limits.eps and sums.max() <= limits.max)
+@lru_cache(maxsize=8)
+def _range(dtype: Any) -> tuple[float, float]:
+    """Between these, a sum of powers neither overflowed nor lost digits to underflow."""
+    limits = np.finfo(dtype)
+    return float(limits.tiny / limits.eps), float(limits.max)
+
+
+def _within(values: Array, low: float, high: float) -> bool:
+    """low < values <= high, all of them: in two passes, or by one comparison of Python's."""
+    if values.size == 1:
+        return bool(low < values.item() <= high)
+    return not values.size or bool(values.min() > low and values.max() <= high)
 
 
 def _scale(x: Array, axes: tuple[int, ...]) -> Array:
@@ -52,7 +63,7 @@ def root_of_squares(
         np.multiply(x, x, squares)
         _sum_over(squares, axes, None, out, keepdims)
     scale = None
-    if not _in_range(out):
+    if not _within(out, *_range(out.dtype)):
         scale = _scale(x, axes)
         np.divide(x, scale, squares)
         np.multiply(squares, squares, squares)
@@ -73,7 +84,7 @@ def root_of_powers(x: Array, out: Any, powers: Array, axes: tuple[int, ...], kee
         _sum_over(powers, axes, None, out, keepdims)
 
     summed(x)
-    scale = None if _in_range(out) else _scale(x, axes)
+    scale = None if _within(out, *_range(out.dtype)) else _scale(x, axes)
     if scale is not None:
         summed(x / scale)
     np.power(out, np.reciprocal(p, dtype=out.dtype), out)
@@ -84,7 +95,7 @@ def root_of_powers(x: Array, out: Any, powers: Array, axes: tuple[int, ...], kee
 def unit_into(x: Array, size: Array, out: Array) -> None:
     """Into `out`: x / size; 0 where the size is 0, and where it is infinite the limit, shared by the infinite entries."""
     np.divide(x, size, out)
-    if not size.size or (size.min() > 0 and size.max() < _INF):
+    if _within(size, 0.0, _MOST):
         return
     np.copyto(out, 0, where=size == 0)
     infinite = np.isinf(x) & np.isinf(size)

@@ -308,3 +308,62 @@ def average(x: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
         total = sum_(factors, axis, keepdims=keepdims)
         result = sum_(node.astype(dtype) * factors, axis, keepdims=keepdims) / total
     return (result, call("broadcast_to", total, result.shape)) if returned else result
+
+
+# --- covariance ------------------------------------------------------------------------------------------
+
+
+def _covariance_samples() -> list[Sample]:
+    return [
+        sample(normal(3, 5)),
+        sample(normal(6)),
+        sample(normal(5, 3), rowvar=False),
+        sample(normal(2, 4), bias=True),
+        sample(normal(2, 4), ddof=0),
+        sample(normal(1, 4), ddof=2),
+        *(sample(normal(2, 4, seed=k), normal(1, 4, seed=k + 10)) for k in range(3)),
+        sample(normal(4), normal(4, seed=1)),
+        *(sample(normal(n, 7, seed=n)) for n in (2, 4)),
+        sample(np.asfortranarray(normal(3, 4))),
+        sample(normal(4, 3).T),
+        sample(normal(3, 8)[::-1, ::2]),
+    ]
+
+
+def _variables(m: Any, y: Any, rowvar: bool) -> Node:
+    """The observations as a matrix of floats, a variable a row."""
+    rows = []
+    for given in (m,) if y is None else (m, y):
+        node = operand(given, "cov")
+        if node.ndim > 2:
+            raise ArgumentError(f"cov: observations are a vector or a matrix, got {show_shape(node.shape)}")
+        node = call("reshape", node, (1, *node.shape)) if node.ndim < 2 else node if rowvar else call("transpose", node)
+        rows.append(node if node.dtype.kind == "f" else node.astype("float64"))
+    return rows[0] if len(rows) == 1 else call("concatenate", tuple(rows))
+
+
+@function(numpy=(np.cov,), samples=_covariance_samples, edges=(at([2.0, 2.0], value=0.0, adjoints=([0.0, 0.0],)),))
+def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: float | None = None) -> Node:
+    """`np.cov`: the covariances of the rows of `m`, and of `y`; shape (variables, variables), 0-d for one variable.
+
+    Raises:
+        ArgumentError: the observations have more than two axes.
+    """
+    x = _variables(m, y, rowvar)
+    deviations = x - mean(x, axis=1, keepdims=True)
+    left = call("dimension", x.shape[1], x.dtype) - (ddof if ddof is not None else 0 if bias else 1)
+    products = call("matmul", deviations, call("transpose", deviations))
+    return call("squeeze", products * (1 / left))
+
+
+@function(
+    numpy=(np.corrcoef,),
+    samples=lambda: [s for s in _covariance_samples() if s.arrays[0].shape != (6,) and not s.attrs.keys() & {"bias", "ddof"}],
+)
+def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Node:
+    """`np.corrcoef`: the correlations of the rows of `x`, and of `y`; rounding may not take them beyond [-1, 1]."""
+    c = cov(x, y, rowvar)
+    if c.ndim == 0:
+        return c / c
+    size = call("sqrt", call("ravel", c)[:: c.shape[0] + 1])
+    return call("clip", c / call("expand_dims", size, 1) / size, -1, 1)
