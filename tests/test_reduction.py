@@ -586,6 +586,35 @@ def test_numpys_methods():
         np.testing.assert_array_equal(gc.compile(graph)(x=x)["y"], getattr(x, name)(**options), err_msg=name)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda v: np.add.reduce(v),
+        lambda v: np.add.reduce(v, axis=None),
+        lambda v: np.multiply.reduce(v, 1, keepdims=True),
+        lambda v: np.maximum.reduce(v, axis=(0, 1)),
+        lambda v: np.fmin.reduce(v),
+        lambda v: np.logaddexp.reduce(v, axis=1),
+        lambda v: np.add.accumulate(v),
+        lambda v: np.multiply.accumulate(v, 1),
+    ],
+)
+def test_methods_of_ufuncs(call):
+    x = np.array([[1.5, -2.0, 0.0], [0.5, 4.0, -1.0]])
+    np.testing.assert_allclose(derivatives(call, x)[0], call(x), rtol=1e-15)
+
+
+def test_methods_of_ufuncs_that_there_are_not():
+    x = gc.Graph("g").placeholder("x", (2, 3))
+    for call, message in (
+        (lambda: np.hypot.reduce(x), "np.hypot.reduce on a node: gradc has no such op"),
+        (lambda: np.maximum.reduce(x, dtype="float32"), "np.maximum.reduce on a node.*dtype"),
+        (lambda: np.add.reduceat(x, [0, 1]), "np.add.reduceat on a node"),
+    ):
+        with pytest.raises(UnsupportedError, match=message):
+            call()
+
+
 def test_what_would_write_into_a_node_is_refused():
     x = gc.Graph("g").placeholder("x", (2, 3))
     with pytest.raises(TraceError, match=r"sorts in place(.|\n)*np\.sort\(x\)"):
