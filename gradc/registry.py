@@ -16,7 +16,7 @@ from gradc.ir import FUNCTIONS, OPS, Function
 from gradc.ops.samples import At
 from gradc.testing import gradient_samples, prove_rules
 
-RENEWAL = "make conventions"
+RENEWAL = "python -m gradc.registry --conventions docs/conventions.md"
 
 
 class Count(NamedTuple):

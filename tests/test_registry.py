@@ -1,10 +1,14 @@
 """The registry in figures, and the page of conventions that is made of it."""
 
+from pathlib import Path
+
 import pytest
 
 import gradc as gc
 from gradc import registry, testing
 from gradc.ir import FUNCTIONS
+
+PAGE = Path(__file__).parent.parent / "docs" / "conventions.md"
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +27,21 @@ def test_the_count(counted, capsys):
 def test_there_are_enough(counted):
     assert counted.differentiable >= 100
     assert counted.gradient_samples >= 20 * counted.differentiable
+
+
+def test_the_page_of_conventions_is_up_to_date():
+    made = registry.conventions()
+    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != made:
+        pytest.fail(f"docs/conventions.md is not what the declarations say; renew it: {registry.RENEWAL}")
+
+
+def test_the_page_has_every_edge():
+    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    for function in FUNCTIONS.values():
+        assert sum(line.startswith(f"| `{function.name}` | ") for line in rows) >= len(function.edges)
+    assert "| `sqrt` | 0 | 0 | ∞ | the domain's end |" in rows
+    assert "| `maximum` | 1, 1 | 1 | 0.5, 0.5 | a tie shares equally |" in rows
+    assert "| `power` | 0, 0 | 1 | 0, 0 | both slopes of least norm |" in rows
 
 
 SINGULAR = {

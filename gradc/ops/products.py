@@ -223,6 +223,7 @@ prod_op = op(
     "prod",
     infer=infer_as(np.multiply),
     evaluate=lambda x, *, axes, keepdims: np.multiply.reduce(x, axis=axes, keepdims=keepdims),
+    analytic=True,
     vjp=(_prod_vjp,),
     jvp=(_prod_jvp,),
     kernel=reduce_kernel(np.multiply),

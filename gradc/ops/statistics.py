@@ -52,6 +52,7 @@ squares_about_mean = op(
     "squares_about_mean",
     infer=_infer,
     evaluate=lambda x, d, *, axes, keepdims: np.add.reduce(np.square(d), axis=axes, keepdims=keepdims),
+    analytic=True,
     vjp=(lambda g, out, x, d, *, axes, keepdims: (kept(g, x, axes, keepdims) * 2) * d, None),
     jvp=(lambda t, out, x, d, *, axes, keepdims: sum_((t * 2) * d, axes, keepdims=keepdims), None),
     kernel=_squares_kernel,
