@@ -11,6 +11,7 @@ import pytest
 import gradc as gc
 from gradc.errors import ArgumentError, GradcError, ShapeError, TraceError, UnsupportedError
 from gradc.interpret import evaluate
+from gradc.ir import FUNCTIONS
 from gradc.ops.products import mixed_products, other_products
 from gradc.ops.scan import recur
 
@@ -241,6 +242,21 @@ def test_matrix_norms_over_any_two_axes(p, axes):
     x = np.random.default_rng(0).standard_normal((3, 4, 2))
     value = derivatives(lambda v: np.linalg.norm(v, p, axes), x)[0]
     np.testing.assert_allclose(value, np.linalg.norm(x, p, axes), rtol=1e-15)
+
+
+@pytest.mark.parametrize("p", [2, -2, "nuc"])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_norms_by_singular_values(p, keepdims):
+    x = np.random.default_rng(0).standard_normal((3, 4, 2))
+    graph = gc.Graph("g")
+    node = graph.placeholder("x", x.shape)
+    if "svdvals" not in FUNCTIONS:
+        with pytest.raises(UnsupportedError, match="needs its singular values"):
+            np.linalg.norm(node, p, (2, 0), keepdims)
+        return
+    y = graph.output("y", np.linalg.norm(node, p, (2, 0), keepdims))
+    np.testing.assert_allclose(evaluate(graph, {"x": x})[y], np.linalg.norm(x, p, (2, 0), keepdims), rtol=1e-13)
+    gc.testing.check_gradients(graph, {"x": x}, order=1)
 
 
 def test_vector_norms_over_any_axes():
@@ -670,6 +686,21 @@ def test_one_graph_serves_all_sizes():
         small.output("y", sum(same[1:], same[0]))
         for a, b in zip(run(x=feed).values(), gc.compile(gc.differentiate(small, node))(x=feed).values(), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["ptp", "nanstd", "nanprod", "nancumsum", "diff", "trapezoid", "sort", "std", "gradient", "cov"])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_symbolic_axes(name, axis):
+    options = {} if name == "cov" else {"axis": axis}
+    graph = gc.Graph("g")
+    x = graph.placeholder("x", ("n", "m"))
+    graph.output("y", getattr(np, name)(x, **options))
+    run = gc.compile(gc.differentiate(graph, x))
+    for shape in ((2, 5), (4, 2), (3, 3)):
+        feed = np.random.default_rng(0).standard_normal(shape)
+        out = run(x=feed)
+        np.testing.assert_allclose(out["y"], getattr(np, name)(feed, **options), rtol=1e-13, atol=1e-15)
+        assert out["d_y/d_x"].shape == shape
 
 
 def test_no_step_of_a_gradient_makes_memory_of_its_own():

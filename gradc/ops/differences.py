@@ -163,7 +163,7 @@ def _combined(weights: Weights, entries: Sequence[Node]) -> Node:
 
 def _gradient_along(f: Node, h: Any, axis: int, edge_order: int) -> Node:
     def entries(*starts: int) -> list[Node]:
-        return [part(f, axis, k, k + 1 or None) for k in starts]
+        return [f[(slice(None),) * axis + (k, None)] for k in starts]
 
     before, at_, after = part(f, axis, None, -2), part(f, axis, 1, -1), part(f, axis, 2, None)
     even = isinstance(h, float)

@@ -32,7 +32,7 @@ from gradc.ops.reduction import (
     with_nan,
 )
 from gradc.ops.samples import Sample, Samples, at, normal, sample
-from gradc.types import TensorType, normalize_axes, normalize_axis, show_shape
+from gradc.types import Dim, TensorType, normalize_axes, normalize_axis, show_shape
 
 _INF, _NAN = math.inf, math.nan
 _BIG = 2.0**600
@@ -366,5 +366,7 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Node:
     c = cov(x, y, rowvar)
     if c.ndim == 0:
         return c / c
+    if isinstance(c.shape[0], Dim):
+        raise ShapeError(f"corrcoef: the number of variables is a number, got {c.shape[0]}; give that dimension one")
     size = call("sqrt", call("ravel", c)[:: c.shape[0] + 1])
     return call("clip", c / call("expand_dims", size, 1) / size, -1, 1)
