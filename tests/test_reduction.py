@@ -401,6 +401,30 @@ def test_medians_and_quantiles_are_numpys(axis, keepdims):
         np.testing.assert_array_equal(value, build(x, axis=axis, keepdims=keepdims))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64"])
+@pytest.mark.parametrize("q", [0, 0.3, [0, 1], [0.3], np.float32(0.3), np.array([0.25, 0.3], "float32"), np.float64(0.3)])
+@pytest.mark.parametrize("method", ["linear", "midpoint", "lower", "nearest"])
+def test_dtypes_of_quantiles_are_numpys(dtype, q, method):
+    x = np.array([5, 1, 3, 2, 8, 9]).astype(dtype)
+    for function, asked in ((np.quantile, q), (np.percentile, q if np.isscalar(q) else np.multiply(q, 100))):
+        graph = gc.Graph("g")
+        y = graph.output("y", function(graph.placeholder("x", 6, dtype), asked, method=method))
+        wanted = function(x, asked, method=method)
+        assert y.dtype == wanted.dtype and y.shape == wanted.shape
+        np.testing.assert_allclose(gc.compile(graph)(x=x)["y"], wanted, rtol=2e-3 if dtype == "float16" else 2e-6)
+
+
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_covariances_are_in_float64_unless_asked(dtype):
+    x = np.random.default_rng(0).standard_normal((3, 6)).astype("float32")
+    for function in (np.cov, np.corrcoef):
+        graph = gc.Graph("g")
+        y = graph.output("y", function(graph.placeholder("x", x.shape, "float32"), dtype=dtype))
+        wanted = function(x, dtype=dtype)
+        assert y.dtype == wanted.dtype
+        np.testing.assert_allclose(evaluate(graph, {"x": x})[y], wanted, rtol=1e-5)
+
+
 def test_the_median_of_a_symbolic_axis():
     graph = gc.Graph("g")
     x = graph.placeholder("x", ("n", 2))
@@ -421,6 +445,7 @@ def test_the_median_of_a_symbolic_axis():
         (lambda x: np.unique(x), "depends on values"),
         (lambda x: np.nonzero(x), "depends on values"),
         (lambda x: np.quantile(x, 1.5), "q is between 0 and 1, got 1.5"),
+        (lambda x: np.quantile(x, []), "q is between 0 and 1, got"),
         (lambda x: np.percentile(x, [50, -1]), "between 0 and 100"),
         (lambda x: np.quantile(x, x), "a constant of the graph"),
         (lambda x: np.quantile(x, 0.5, method="weibull"), "method='weibull' is not supported"),

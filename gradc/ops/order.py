@@ -30,7 +30,7 @@ from gradc.ops.reduction import (
 from gradc.ops.samples import Sample, at, cases, normal, sample
 from gradc.ops.scan import scan_samples
 from gradc.ops.shaping import add_n
-from gradc.types import Dim, TensorType, normalize_axes, normalize_axis
+from gradc.types import Dim, DType, TensorType, normalize_axes, normalize_axis
 
 Array = np.ndarray[Any, Any]
 _INF, _NAN = math.inf, math.nan
@@ -259,13 +259,6 @@ def order_statistics(x: Node, places: Sequence[Any]) -> list[Node]:
     return [call("reshape", column, x.shape[:-1]) for column in _columns(found)]
 
 
-def _ranked(x: Any, axis: Any, out: Any, where: str) -> tuple[Node, Node, tuple[int, ...]]:
-    """The operand, its entries over `axis` as one last axis of floats, and the axes."""
-    given = operand(x, where, None, out)
-    axes = normalize_axes(axis, given.ndim, where)
-    return given, joined_last(floating_wide(given, where), axes), axes
-
-
 @function(
     numpy=(np.median,),
     samples=lambda: [
@@ -282,7 +275,9 @@ def _ranked(x: Any, axis: Any, out: Any, where: str) -> tuple[Node, Node, tuple[
 )
 def median(x: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = False) -> Node:
     """`np.median` over `axis`: of an even count the mean of the middle two; NaN where an entry is. Ties share the adjoint."""
-    given, flat, axes = _ranked(x, axis, out, "median")
+    given = operand(x, "median", None, out)
+    axes = normalize_axes(axis, given.ndim, "median")
+    flat = joined_last(floating_wide(given, "median"), axes)
     n = flat.shape[-1]
     low, high = ((n - 1) // 2, n // 2)
     middle = order_statistics(flat, (low, high) if low != high else (low,))
@@ -316,30 +311,45 @@ def _between(below: Node, above: Node, along: float) -> Node:
     return above - gap * (1 - along) if along >= 0.5 else below + gap * along
 
 
-_METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
+_PICKING = ("lower", "higher", "nearest")
+_METHODS = ("linear", "midpoint", *_PICKING)
 
 
-def _quantile(x: Any, q: Any, axis: Any, out: Any, method: str, keepdims: Any, weights: Any, where: str) -> Node:
+def _shares(q: Any, whole: int, where: str) -> Array:
+    """Which quantiles are asked for, as an array with the dtype that NumPy gives it."""
     if isinstance(q, Node):
         raise TraceError(f"{where}: which quantile is a constant of the graph, numbers in an array or a tuple; got a node")
+    asked = np.asarray(q) if whole == 1 else np.asarray(np.true_divide(q, whole))
+    if not asked.size or not ((asked >= 0) & (asked <= 1)).all():
+        raise ArgumentError(f"{where}: q is between 0 and {whole}, got {q!r}")
+    return asked
+
+
+def _quantile_dtype(given: DType, asked: Array, weak: bool, method: str) -> DType:
+    """The dtype of a quantile: entries keep theirs, what lies between them is promoted; Python numbers are weak."""
+    if method in _PICKING or (method == "linear" and asked.dtype.kind in "iu"):
+        return given
+    promoted = given if weak else np.result_type(given, asked)
+    return promoted if promoted.kind == "f" else np.dtype("float64")
+
+
+def _quantile(x: Node, asked: Array, weak: bool, axis: Any, method: str, keepdims: Any, weights: Any, where: str) -> Node:
     if method not in _METHODS or weights is not None:
         option = "weights=" if weights is not None else f"method={method!r}"
         raise UnsupportedError(f"{where}: {option} is not supported; methods are {', '.join(_METHODS)}, without weights")
-    asked = np.asarray(q, "float64")
-    if not ((asked >= 0) & (asked <= 1)).all():
-        raise ArgumentError(
-            f"{where}: {'q is between 0 and 100' if where == 'percentile' else 'q is between 0 and 1'}, got {q!r}"
-        )
-    given, flat, axes = _ranked(x, axis, out, where)
+    axes = normalize_axes(axis, x.ndim, where)
+    dtype = _quantile_dtype(x.dtype, asked, weak, method)
+    node = x.astype(dtype)
+    flat = joined_last(floating_wide(node, where) if dtype.kind == "f" else node, axes)
     if isinstance(flat.shape[-1], Dim) or not flat.shape[-1]:
         raise ShapeError(f"{where}: the axis has {flat.shape[-1]} entries; its length is a number, and not 0")
-    shape = reduced_shape(given.shape, axes, bool(keepdims))
-    between = [_places(v, flat.shape[-1], method) for v in asked.reshape(-1).tolist()]
+    shape = reduced_shape(x.shape, axes, bool(keepdims))
+    between = [_places(float(q), flat.shape[-1], method) for q in asked.reshape(-1)]
     places = sorted({place for low, high, _ in between for place in (low, high)})
     ranked = dict(zip(places, order_statistics(flat, places), strict=True))
     parts = [call("reshape", _between(ranked[low], ranked[high], along), (1, *shape)) for low, high, along in between]
     joined = call("concatenate", tuple(parts)) if len(parts) > 1 else parts[0]
-    return narrowed(call("reshape", joined, (*asked.shape, *shape)), given)
+    return call("reshape", joined, (*asked.shape, *shape)).astype(dtype)
 
 
 def _quantile_samples(scale: float) -> Callable[[], list[Sample]]:
@@ -383,7 +393,9 @@ def quantile(
         UnsupportedError: another method, or weights.
         ShapeError: the length of the axis is symbolic or 0.
     """
-    return _quantile(x, q, axis, out, method, keepdims, weights, "quantile")
+    weak = type(q) in (int, float)
+    node = operand(x, "quantile", None, out)
+    return _quantile(node, _shares(q, 1, "quantile"), weak, axis, method, keepdims, weights, "quantile")
 
 
 @function(numpy=(np.percentile,), samples=_quantile_samples(100))
@@ -399,8 +411,9 @@ def percentile(
     weights: Any = None,
 ) -> Node:
     """`np.percentile`: as `quantile`, for `q` in [0, 100]."""
-    share = q if isinstance(q, Node) else np.true_divide(q, 100)
-    return _quantile(x, share, axis, out, method, keepdims, weights, "percentile")
+    weak = type(q) in (int, float)
+    node = operand(x, "percentile", None, out)
+    return _quantile(node, _shares(q, 100, "percentile"), weak, axis, method, keepdims, weights, "percentile")
 
 
 # --- what has no place in a graph ------------------------------------------------------------------------

@@ -331,26 +331,27 @@ def _covariance_samples() -> list[Sample]:
     ]
 
 
-def _variables(m: Any, y: Any, rowvar: bool) -> Node:
-    """The observations as a matrix of floats, a variable a row."""
+def _variables(m: Any, y: Any, rowvar: bool, dtype: Any) -> Node:
+    """The observations as a matrix, a variable a row, in `dtype` or in float64 as NumPy has them."""
+    nodes = [operand(given, "cov") for given in ((m,) if y is None else (m, y))]
+    target = np.result_type("float64", *(node.dtype for node in nodes)) if dtype is None else dtype
     rows = []
-    for given in (m,) if y is None else (m, y):
-        node = operand(given, "cov")
+    for node in nodes:
         if node.ndim > 2:
             raise ArgumentError(f"cov: observations are a vector or a matrix, got {show_shape(node.shape)}")
-        node = call("reshape", node, (1, *node.shape)) if node.ndim < 2 else node if rowvar else call("transpose", node)
-        rows.append(node if node.dtype.kind == "f" else node.astype("float64"))
+        row = call("reshape", node, (1, *node.shape)) if node.ndim < 2 else node if rowvar else call("transpose", node)
+        rows.append(row.astype(target))
     return rows[0] if len(rows) == 1 else call("concatenate", tuple(rows))
 
 
 @function(numpy=(np.cov,), samples=_covariance_samples, edges=(at([2.0, 2.0], value=0.0, adjoints=([0.0, 0.0],)),))
-def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: float | None = None) -> Node:
+def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: float | None = None, *, dtype: Any = None) -> Node:
     """`np.cov`: the covariances of the rows of `m`, and of `y`; shape (variables, variables), 0-d for one variable.
 
     Raises:
         ArgumentError: the observations have more than two axes.
     """
-    x = _variables(m, y, rowvar)
+    x = _variables(m, y, rowvar, dtype)
     deviations = x - mean(x, axis=1, keepdims=True)
     left = call("dimension", x.shape[1], x.dtype) - (ddof if ddof is not None else 0 if bias else 1)
     products = call("matmul", deviations, call("transpose", deviations))
@@ -361,9 +362,9 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
     numpy=(np.corrcoef,),
     samples=lambda: [s for s in _covariance_samples() if s.arrays[0].shape != (6,) and not s.attrs.keys() & {"bias", "ddof"}],
 )
-def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Node:
+def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Node:
     """`np.corrcoef`: the correlations of the rows of `x`, and of `y`; rounding may not take them beyond [-1, 1]."""
-    c = cov(x, y, rowvar)
+    c = cov(x, y, rowvar, dtype=dtype)
     if c.ndim == 0:
         return c / c
     if isinstance(c.shape[0], Dim):
