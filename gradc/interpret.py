@@ -131,4 +131,4 @@ def evaluate_node(node: Node, operands: list[Array], dims: dict[str, int]) -> Ar
     value = np.asarray(node.op.evaluate(*operands, **attrs))
     if value.dtype != node.dtype:
         raise GraphError(f"{describe(node)} evaluated to {value.dtype}{show_shape(value.shape)}: its declaration is wrong")
-    return value if node.op.view else np.ascontiguousarray(value).reshape(value.shape)
+    return value if node.op.view or value.flags.c_contiguous else np.ascontiguousarray(value)
