@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -112,39 +112,56 @@ def _mean(chosen: Node, axes: tuple[int, ...], mask: Any) -> Node:
     return sum_(chosen, axes, keepdims=True) / count_of(chosen, axes, True, mask, chosen.dtype)
 
 
-def _spread(
-    root: bool,
-    name: str,
-    x: Any,
-    axis: Any,
-    dtype: Any,
-    out: Any,
-    ddof: Any,
-    keepdims: Any,
-    mask: Any,
-    center: Any,
-    correction: Any,
-    spent: float = 0.0,
-) -> Node:
-    """The variance of `x`, or its root."""
-    given = operand(x, name, dtype, out)
-    if dtype is not None and given.dtype.kind != "f":
-        raise DTypeError(f"{name}: dtype={given.dtype} has no fractions; cast the result with .astype instead")
-    if correction is not None and ddof:
-        raise ArgumentError(f"{name}: ddof={ddof!r} and correction={correction!r} mean the same; give one")
-    node = floating_wide(given, name)
-    axes, keepdims = normalize_axes(axis, node.ndim, name), bool(keepdims)
+class _Deviations(NamedTuple):
+    """What variance and standard deviation are made of."""
+
+    given: Node
+    chosen: Node
+    deviations: Node
+    divisor: Node
+    axes: tuple[int, ...]
+    keepdims: bool
+    about_mean: bool
+
+    @property
+    def attrs(self) -> tuple[tuple[str, Any], ...]:
+        return (("axes", self.axes), ("keepdims", self.keepdims))
+
+    def variance(self) -> Node:
+        if self.about_mean:
+            total = apply(squares_about_mean, (self.chosen, self.deviations), self.attrs)
+        else:
+            total = sum_(call("square", self.deviations), self.axes, keepdims=self.keepdims)
+        return narrowed(total / self.divisor, self.given)
+
+    def standard(self) -> Node:
+        if not self.about_mean:
+            return call("sqrt", self.variance())
+        return narrowed(apply(standard_deviation, (self.chosen, self.deviations, self.divisor), self.attrs), self.given)
+
+
+def _deviations(given: Node, axis: Any, keepdims: Any, mask: Any, center: Any, freedom: tuple[Any, float]) -> _Deviations:
+    """The deviations of the entries where `mask` holds from `center`, or from their mean; `freedom` is that of `_freedom`."""
+    node = floating_wide(given, "var")
+    axes, keepdims = normalize_axes(axis, node.ndim, "var"), bool(keepdims)
     chosen = masked(node, mask, 0)  # so that what was not chosen gets an adjoint of exactly zero
     about = _mean(chosen, axes, mask) if center is None else center
-    deviations = masked(chosen - about, mask, 0)
-    count = _freedom(node, axes, keepdims, mask, ddof if correction is None else correction, spent)
-    attrs = (("axes", axes), ("keepdims", keepdims))
-    if center is not None:
-        variance = sum_(call("square", deviations), axes, keepdims=keepdims) / count
-        return narrowed(call("sqrt", variance) if root else variance, given)
-    if root:
-        return narrowed(apply(standard_deviation, (chosen, deviations, count), attrs), given)
-    return narrowed(apply(squares_about_mean, (chosen, deviations), attrs) / count, given)
+    divisor = _freedom(node, axes, keepdims, mask, *freedom)
+    return _Deviations(given, chosen, masked(chosen - about, mask, 0), divisor, axes, keepdims, center is None)
+
+
+def _floats(name: str, x: Any, dtype: Any, out: Any) -> Node:
+    node = operand(x, name, dtype, out)
+    if dtype is not None and node.dtype.kind != "f":
+        raise DTypeError(f"{name}: dtype={node.dtype} has no fractions; cast the result with .astype instead")
+    return node
+
+
+def _ddof(name: str, ddof: Any, correction: Any) -> Any:
+    """`ddof`, which NumPy also calls `correction`."""
+    if correction is not None and ddof:
+        raise ArgumentError(f"{name}: ddof={ddof!r} and correction={correction!r} mean the same; give one")
+    return ddof if correction is None else correction
 
 
 def _samples(nan: bool) -> Samples:
@@ -200,7 +217,9 @@ def var(
     Raises:
         ArgumentError: `ddof` and `correction` are both given.
     """
-    return _spread(False, "var", x, axis, dtype, out, ddof, keepdims, where, mean, correction)
+    node = _floats("var", x, dtype, out)
+    freedom = (_ddof("var", ddof, correction), 0.0)
+    return _deviations(node, axis, keepdims, where, mean, freedom).variance()
 
 
 @function(numpy=(np.std,), samples=_samples(False), edges=_STD_EDGES)
@@ -217,7 +236,9 @@ def std(
     correction: float | None = None,
 ) -> Node:
     """`np.std`: the root of `var`; its derivative is 0 where all entries are equal. No square overflows on the way."""
-    return _spread(True, "std", x, axis, dtype, out, ddof, keepdims, where, mean, correction)
+    node = _floats("std", x, dtype, out)
+    freedom = (_ddof("std", ddof, correction), 0.0)
+    return _deviations(node, axis, keepdims, where, mean, freedom).standard()
 
 
 @function(
@@ -236,8 +257,9 @@ def nanvar(
     correction: float | None = None,
 ) -> Node:
     """`np.nanvar`: as `var`, of the entries that are not NaN; NaN where none is left."""
-    node = operand(x, "nanvar", dtype, out)
-    return _spread(False, "nanvar", node, axis, None, None, ddof, keepdims, present(node, where), mean, correction, _NAN)
+    node = _floats("nanvar", x, dtype, out)
+    freedom = (_ddof("nanvar", ddof, correction), _NAN)
+    return _deviations(node, axis, keepdims, present(node, where), mean, freedom).variance()
 
 
 @function(
@@ -258,8 +280,9 @@ def nanstd(
     correction: float | None = None,
 ) -> Node:
     """`np.nanstd`: as `std`, of the entries that are not NaN; NaN where none is left."""
-    node = operand(x, "nanstd", dtype, out)
-    return _spread(True, "nanstd", node, axis, None, None, ddof, keepdims, present(node, where), mean, correction, _NAN)
+    node = _floats("nanstd", x, dtype, out)
+    freedom = (_ddof("nanstd", ddof, correction), _NAN)
+    return _deviations(node, axis, keepdims, present(node, where), mean, freedom).standard()
 
 
 # --- averages ------------------------------------------------------------------------------------------
