@@ -238,21 +238,11 @@ def selu(x: Any) -> Node:
 # --- the logistic function ---------------------------------------------------------------------------
 
 
-def _complement_tail(x: Any, s: Any, out: Any, near: Any) -> None:
-    """Where `near` holds, s exp(-x): 1 - s has no digits left there."""
-    if near.any():
-        out[near] = entries(s, near) * np.exp(-entries(x, near))
-
-
 sigmoid_slope = elementwise(
     "sigmoid_slope",
     **recipe(
-        do(np.subtract, "1, {1}, {out}"),
-        do(np.less, "{out}, 0.03125, {s0}"),
-        do(_complement_tail, "{0}, {1}, {out}, {s0}"),
-        do(np.multiply, "{out}, {1}, {out}"),
-        scratch=("bool",),
-    )._asdict(),
+        do(np.exp, "{0}, {out}"), do(np.add, "{out}, 1, {out}"), do(np.divide, "{1}, {out}, {out}"), inplace=(0,)
+    )._asdict(),  # sigmoid(x) sigmoid(-x): 1 - s would lose the digits of the upper tail
     rules=(lambda g, out, x, s: -(g * out) * tanh(x * 0.5), None),  # s is sigmoid(x), which the forward pass has
     symbolic="exp(a) / (1 + exp(a))**2",
     saved="1 / (1 + exp(-a))",
