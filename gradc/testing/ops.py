@@ -410,18 +410,17 @@ _CHECKS: dict[str, Callable[[Subject, Options], str | None]] = {
 
 
 def _check_edge(function: Function, row: At) -> None:
-    """Value and adjoints of the sum at a row of the table of conventions, exactly."""
+    """Value and adjoints of the sum at a row of the table of conventions, exactly, evaluated and compiled."""
     graph = Graph("edge")
     arrays = [np.asarray(v, "float64") for v in row.inputs]
     nodes = [graph.placeholder(f"x{k}", a.shape) for k, a in enumerate(arrays)]
     graph.output("y", function.build(*nodes, **row.attrs))
     extended = differentiate(graph, nodes, on_disconnected="zeros")
-    values = values_of(extended, {f"x{k}": a for k, a in enumerate(arrays)})
-    _equal({"value": values["y"]}, {"value": np.asarray(row.value)}, "the convention is otherwise")
-    for k, wanted in enumerate(row.adjoints):
-        if wanted is not None:
-            name = f"the adjoint of operand {k}"
-            _equal({name: values[f"d_y/d_x{k}"]}, {name: np.asarray(wanted)}, "the convention is otherwise")
+    wanted = {"y": row.value, **{f"d_y/d_x{k}": adjoint for k, adjoint in enumerate(row.adjoints)}}
+    expected = {name: np.asarray(value) for name, value in wanted.items() if value is not None}
+    feeds = {f"x{k}": a for k, a in enumerate(arrays)}
+    _equal(values_of(extended, feeds), expected, "the convention is otherwise")
+    _equal(compile(extended)(feeds), expected, "the convention is otherwise after the default passes")
 
 
 # --- comparing -------------------------------------------------------------------------------------------
