@@ -1,12 +1,14 @@
 """`prove_rules`: every elementwise rule is sympy's derivative, wrong ones are found, and it says what it assumes."""
 
+import sys
+
 import numpy as np
 import pytest
 from test_testing import declared
 
 import gradc as gc
 from gradc import errors, testing
-from gradc.ir import OPS
+from gradc.ir import OPS, infer_type
 from gradc.ops.declare import elementwise, op
 from gradc.testing import proofs
 
@@ -123,6 +125,15 @@ def test_where_sympy_finds_no_simplification_points_decide_and_it_says_so():
         result = testing.prove_rules(["same"])
     assert result.sampled == result.proofs != ()
     assert "1 by sampling only:\n  same by a" in str(result)
+
+
+def test_ops_of_an_extra_that_is_missing_are_unproved(monkeypatch):
+    infer_type.cache_clear()
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    result = testing.prove_rules(["erf", "polygamma", "exp"])
+    infer_type.cache_clear()
+    assert result.ops == ("exp",)
+    assert [name for name, why in result.unproved if "scipy" in why or "no sample" in why] == ["erf", "polygamma"]
 
 
 def test_asking_for_what_is_not_elementwise():

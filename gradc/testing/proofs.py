@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.differentiate import differentiate
-from gradc.errors import ArgumentError, GradcError
+from gradc.errors import ArgumentError, GradcError, UnsupportedError
 from gradc.ir import CONSTANT, FUNCTIONS, OPS, PLACEHOLDER, Attrs, Function, Graph, Node, Op, Rule, apply, walk
 from gradc.ops.declare import ZERO
 
@@ -109,7 +109,10 @@ def prove_rules(ops: Iterable[str] | None = None) -> RuleProofs:
         elif rules and not instances[op]:
             unproved.append((op.name, f"its form {op.symbolic} has attributes, and no sample of a function uses it"))
         else:
-            proofs += [_prove(op, attrs, *rule) for rule in rules for attrs in instances[op]]
+            try:
+                proofs += [_prove(op, attrs, *rule) for rule in rules for attrs in instances[op]]
+            except UnsupportedError as error:
+                unproved.append((op.name, str(error)))
     return RuleProofs(tuple(proofs), tuple(unproved))
 
 
@@ -160,7 +163,10 @@ def _sampled_nodes(function: Function) -> Iterator[Node]:
     for sample in {repr(sorted(s.attrs.items())): s for s in samples if s.gradient}.values():
         graph = Graph(function.name)
         operands = [a if k in sample.fixed else graph.placeholder(f"x{k}", a.shape, a.dtype) for k, a in enumerate(sample.arrays)]
-        result = function.build(*operands, **sample.attrs)
+        try:
+            result = function.build(*operands, **sample.attrs)
+        except UnsupportedError:
+            continue
         variables = [name for name, node in graph.placeholders.items() if node.type.is_float]
         if not isinstance(result, Node) or not variables:
             continue
@@ -225,6 +231,8 @@ def _placeholders(op: Op, attrs: Attrs) -> tuple[Node, ...]:
         nodes = tuple(graph.placeholder(name, (), dtype) for name, dtype in zip(_OPERANDS, dtypes, strict=False))
         try:
             apply(op, nodes, attrs)
+        except UnsupportedError:
+            raise
         except GradcError:
             continue
         return nodes
