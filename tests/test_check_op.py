@@ -96,11 +96,14 @@ def test_functions_of_several_results_and_of_lists():
         assert testing.check_op("joined").oracles == {"differences": 1, "complex steps": 1}
 
 
-def test_what_is_no_op_is_refused():
-    with pytest.raises(errors.ArgumentError, match="no function is named 'tnah'"):
-        testing.check_op("tnah")
-    with pytest.raises(errors.ArgumentError, match="expected an op or the name of a function, got 3"):
-        testing.check_op(3)
+@pytest.mark.parametrize("what", ["tnah", 3, np.tanh, len])
+def test_what_is_no_op_is_refused(what):
+    with pytest.raises(errors.ArgumentError, match="is no op, no registered function, and not the name of one"):
+        testing.check_op(what)
+
+
+def test_a_registered_function_can_be_given_itself():
+    assert testing.check_op(gc.softmax).name == "softmax"
 
 
 def test_there_are_enough_gradient_samples():

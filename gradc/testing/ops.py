@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ class OpReport(NamedTuple):
 
 
 def check_op(
-    op: Op | str,
+    op: Op | str | Callable[..., Any],
     samples: Callable[[], Iterable[Sample]] | None = None,
     *,
     order: int = 2,
@@ -67,7 +68,7 @@ def check_op(
     value and adjoint, exactly.
 
     Args:
-        op: what a declaration returned, or the name of a registered function.
+        op: what a declaration returned, a registered function, or its name.
         samples: a function that makes samples (see `gradc.ops.samples`); those of the declaration when left out.
         order: up to which order derivatives are checked.
         rtol: relative tolerance of float64 derivatives.
@@ -90,18 +91,13 @@ def check_op(
     return OpReport(function.name, gradient_samples(function), dict(passed), dict(oracles))
 
 
-def _function(op: Op | str, samples: Callable[[], Iterable[Sample]] | None) -> Function:
-    name = op if isinstance(op, str) else op.name if isinstance(op, Op) else None
-    if name is None:
-        raise ArgumentError(f"check_op: expected an op or the name of a function, got {op!r}")
-    known = FUNCTIONS.get(name)
-    if known is None or (isinstance(op, Op) and samples is not None):
-        if not isinstance(op, Op):
-            raise ArgumentError(f"check_op: no function is named {name!r}")
-        known = Function(name, op, differentiable=op.vjp is not None, edges=known.edges if known else ())
-    if samples is not None:
-        known = Function(name, known.build, known.numpy, samples, known.edges, known.differentiable, known.requires)
-    return known
+def _function(op: Any, samples: Callable[[], Iterable[Sample]] | None) -> Function:
+    known = FUNCTIONS.get(op) if isinstance(op, str) else next((f for f in FUNCTIONS.values() if f.build is op), None)
+    if known is None and isinstance(op, Op):
+        known = Function(op.name, op, differentiable=op.vjp is not None)
+    if known is None:
+        raise ArgumentError(f"check_op: {op!r} is no op, no registered function, and not the name of one")
+    return known if samples is None else replace(known, samples=samples)
 
 
 # --- cases -----------------------------------------------------------------------------------------------
