@@ -141,3 +141,4 @@ def test_asking_for_what_is_not_elementwise():
         testing.prove_rules(["matmul"])
     with pytest.raises(errors.ArgumentError, match="'tnah' is no op"):
         testing.prove_rules(["tnah"])
+    assert testing.prove_rules([gc.tanh]).ops == ("tanh",)

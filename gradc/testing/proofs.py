@@ -84,11 +84,11 @@ class RuleProofs(NamedTuple):
         return "\n".join(lines)
 
 
-def prove_rules(ops: Iterable[str] | None = None) -> RuleProofs:
+def prove_rules(ops: Iterable[str | Op] | None = None) -> RuleProofs:
     """Prove that the rules of elementwise ops are sympy's derivatives of their `symbolic` forms.
 
     Args:
-        ops: names of elementwise ops; all in the registry when left out, those that users declared too.
+        ops: elementwise ops or their names; all in the registry when left out, those that users declared too.
 
     Returns:
         a proof for every op, every operand that carries a gradient, and all attributes with which the op occurs in the
@@ -116,10 +116,12 @@ def prove_rules(ops: Iterable[str] | None = None) -> RuleProofs:
     return RuleProofs(tuple(proofs), tuple(unproved))
 
 
-def _named(name: str) -> Op:
-    op = OPS.get(name)
+def _named(name: str | Op) -> Op:
+    op = name if isinstance(name, Op) else OPS.get(name)
     if op is None or not op.elementwise:
-        raise ArgumentError(f"prove_rules: {name!r} is {'not elementwise' if op else 'no op'}; only elementwise ops are proved")
+        raise ArgumentError(
+            f"prove_rules: {(op.name if op else name)!r} is {'not elementwise' if op else 'no op'}; only elementwise ops are proved"
+        )
     return op
 
 
