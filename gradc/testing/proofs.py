@@ -116,12 +116,11 @@ def prove_rules(ops: Iterable[str | Op] | None = None) -> RuleProofs:
     return RuleProofs(tuple(proofs), tuple(unproved))
 
 
-def _named(name: str | Op) -> Op:
-    op = name if isinstance(name, Op) else OPS.get(name)
+def _named(asked: str | Op) -> Op:
+    op = asked if isinstance(asked, Op) else OPS.get(asked)
     if op is None or not op.elementwise:
-        raise ArgumentError(
-            f"prove_rules: {(op.name if op else name)!r} is {'not elementwise' if op else 'no op'}; only elementwise ops are proved"
-        )
+        why = f"{op.name!r} is not elementwise" if op else f"{asked!r} is no op"
+        raise ArgumentError(f"prove_rules: {why}; only elementwise ops are proved")
     return op
 
 
