@@ -1,7 +1,8 @@
 """Rebuilding a graph node by node: what every rewriting pass is made of.
 
 A rewriting is a function that is made anew for each graph and maps a node, already on its new operands, to the
-node that takes its place. Several rewritings share one walk, so that each sees what the others made of the operands.
+node that takes its place. Several rewritings share one walk, so that each sees what the others made of the operands;
+what a rewriting builds goes through all of them too.
 """
 
 from __future__ import annotations
@@ -34,21 +35,38 @@ def rebuilt(node: Node, inputs: tuple[Node, ...]) -> Node:
 def rewrite(graph: Graph, steps: list[Rewriting]) -> Graph:
     """The graph in which each node is what the steps make of it. New nodes have the origin of the node they replace."""
     new: dict[Node, Node] = {}
+    final: set[Node] = set()
     outer = set_origin(None)
     try:
         for node in graph.nodes:
             current = node
             for operand in node.inputs:
                 if operand in new:
-                    inputs = tuple([new.get(i, i) for i in node.inputs])
-                    current = Node(node.op, inputs, node.attrs, node.type, node.origin)
+                    current = rebuilt(node, tuple([new.get(i, i) for i in node.inputs]))
                     break
             set_origin(node.origin)
-            for step in steps:
-                current = step(current)
+            current = _settled(current, steps, final)
+            final.add(current)
             if current is not node:
                 new[node] = current
     finally:
         set_origin(outer)
     outputs = {name: new.get(node, node) for name, node in graph.outputs.items()}
     return Graph.of(graph.name, graph.placeholders, outputs)
+
+
+def _settled(node: Node, steps: list[Rewriting], final: set[Node]) -> Node:
+    """What the steps make of `node`, and of the operands that they built for it: no deeper than one rule builds."""
+    while True:
+        current = node
+        for step in steps:
+            current = step(current)
+        if current in final or current is node:
+            return current
+        inputs = []
+        for i in current.inputs:
+            if i not in final:
+                i = _settled(i, steps, final)
+                final.add(i)
+            inputs.append(i)
+        node = rebuilt(current, tuple(inputs))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+
+import numpy as np
 
 from gradc import ops
 from gradc.ir import CONSTANT, Node, Op, apply, constant, infer_type
@@ -13,15 +16,22 @@ from gradc.passes.rewrite import Rewriting, rewriting_pass
 Simplification = Callable[[Node], "Node | None"]
 
 
-def _scalar(node: Node) -> float | None:
-    """The value of a 0-d constant."""
-    if node.op is CONSTANT and not node.type.shape:
-        return node.attrs[0][1].array.item()  # type: ignore[no-any-return]
-    return None
+def number(node: Node) -> float | None:
+    """The value of a floating-point constant of one entry, views of it too."""
+    while node.op.view and len(node.inputs) == 1:
+        node = node.inputs[0]
+    if node.op is not CONSTANT or node.dtype.kind != "f":
+        return None
+    array = node.attrs[0][1].array
+    return array.item() if array.size == 1 else None  # type: ignore[no-any-return]
+
+
+def _is_zero(node: Node) -> bool:
+    return node.op is CONSTANT and not node.type.shape and node.attrs[0][1].array == 0
 
 
 def _is_one(node: Node) -> bool:
-    return node.op is CONSTANT and not node.type.shape and node.attrs[0][1].array == 1
+    return number(node) == 1 or (node.op is CONSTANT and not node.type.shape and node.attrs[0][1].array == 1)
 
 
 def _same_type(node: Node) -> Node | None:
@@ -46,8 +56,17 @@ def _transpose(node: Node) -> Node | None:
 
 
 def _negative(node: Node) -> Node | None:
+    """Signs cancel, and go into constant factors."""
     inner = node.inputs[0]
-    return inner.inputs[0] if inner.op is ops.negative else None
+    if inner.op is ops.negative:
+        return inner.inputs[0]
+    if inner.op is ops.multiply or inner.op is ops.divide:
+        a, b = inner.inputs
+        if b.op is CONSTANT:
+            return apply(inner.op, (a, negated(b)))
+        if a.op is CONSTANT:
+            return apply(inner.op, (negated(a), b))
+    return None
 
 
 def _multiply(node: Node) -> Node | None:
@@ -56,21 +75,49 @@ def _multiply(node: Node) -> Node | None:
         return a
     if _is_one(a) and b.type == node.type:
         return b
-    if a.op is ops.negative and b.op is ops.negative:
-        return apply(ops.multiply, (a.inputs[0], b.inputs[0]))
-    for x, y in ((a, b), (b, a)):
-        if x.op is ops.negative and y.op is CONSTANT:
-            return apply(ops.multiply, (x.inputs[0], _negated(y)))
-    return None
-
-
-def _negated(value: Node) -> Node:
-    return constant(-value.attr("value").array)
+    return _sign_of_product(node)
 
 
 def _divide(node: Node) -> Node | None:
     a, b = node.inputs
-    return a if _is_one(b) and a.type == node.type else None
+    if _is_one(b) and a.type == node.type:
+        return a
+    if b.op is CONSTANT and not b.type.shape and a.dtype == b.dtype == node.dtype:
+        inverse = _exact_inverse(b)
+        if inverse is not None:
+            return apply(ops.multiply, (a, inverse))
+    return _sign_of_product(node)
+
+
+def _sign_of_product(node: Node) -> Node | None:
+    """Signs move out of products and quotients, where sums and other signs take them up."""
+    a, b = node.inputs
+    if a.op is ops.negative and b.op is ops.negative:
+        return apply(node.op, (a.inputs[0], b.inputs[0]))
+    if a.op is ops.negative and b.op is CONSTANT:
+        return apply(node.op, (a.inputs[0], negated(b)))
+    if b.op is ops.negative and a.op is CONSTANT:
+        return apply(node.op, (negated(a), b.inputs[0]))
+    if a.op is ops.negative and a.type == node.type:
+        return apply(ops.negative, (apply(node.op, (a.inputs[0], b)),))
+    if b.op is ops.negative and b.type == node.type:
+        return apply(ops.negative, (apply(node.op, (a, b.inputs[0])),))
+    return None
+
+
+def negated(value: Node) -> Node:
+    """The constant of the other sign."""
+    return constant(-value.attr("value").array)
+
+
+def _exact_inverse(value: Node) -> Node | None:
+    """1 / value as a constant, where that is a power of two: to divide is then to multiply, bit for bit."""
+    array = value.attr("value").array
+    if array.dtype.kind != "f" or not np.isfinite(array) or abs(np.frexp(array)[0]) != 0.5:
+        return None
+    with np.errstate(all="ignore"):
+        inverse = 1 / array
+    return constant(inverse) if np.isfinite(inverse) and abs(inverse) >= np.finfo(array.dtype).tiny else None
 
 
 def _broadcast_operands(node: Node) -> Node | None:
@@ -88,9 +135,9 @@ def _broadcast_operands(node: Node) -> Node | None:
 
 def _where(node: Node) -> Node | None:
     condition, x, y = node.inputs
-    if x.type == node.type and _scalar(y) == 0:
+    if x.type == node.type and _is_zero(y):
         return apply(select, (condition, x))
-    if y.type == node.type and _scalar(x) == 0:
+    if y.type == node.type and _is_zero(x):
         return apply(select, (apply(ops.logical_not, (condition,)), y))
     return None
 
@@ -109,9 +156,10 @@ def _subtract(node: Node) -> Node | None:
 
 
 def _add_n(node: Node) -> Node | None:
-    if len(node.inputs) == 2:
-        return apply(ops.add, node.inputs)
-    return None
+    """Two terms are a sum; where a term is negated, the sum is added up term by term."""
+    if len(node.inputs) > 2 and all(i.op is not ops.negative for i in node.inputs):
+        return None
+    return reduce(lambda total, term: apply(ops.add, (total, term)), node.inputs)
 
 
 RULES: dict[Op, Simplification] = {
