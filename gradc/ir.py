@@ -259,6 +259,8 @@ class Function:
 OPS: dict[str, Op] = {}
 FUNCTIONS: dict[str, Function] = {}
 NUMPY: dict[Any, Callable[..., Any]] = {}
+CORRECTLY_ROUNDED = frozenset({np.add, np.subtract, np.multiply, np.divide})
+"""Ufuncs whose bits do not depend on the loop that NumPy picks: a scalar operand gives those of an array of it."""
 
 
 def register_op(op: Op) -> Op:
@@ -326,11 +328,12 @@ def _located(error: GradcError, op: Op, inputs: tuple[Node, ...]) -> GradcError:
 class Const:
     """An array as an attribute: read-only, hashed and compared by dtype, shape and bytes."""
 
-    __slots__ = ("_key", "array")
+    __slots__ = ("_key", "_uniform", "array")
 
     def __init__(self, array: Array) -> None:
         self.array = array
         self._key: tuple[Any, ...] | None = None
+        self._uniform: bool | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -338,6 +341,16 @@ class Const:
         if self._key is None:
             self._key = (self.array.dtype.str, self.array.shape, self.array.tobytes())
         return self._key
+
+    @property
+    def uniform(self) -> bool:
+        """True when it has entries, and all are the same to the bit."""
+        if self._uniform is None:
+            entries = np.ascontiguousarray(self.array).reshape(-1)
+            same = entries.size > 0 and entries[:1].tobytes() == entries[-1:].tobytes()
+            width = entries.dtype.itemsize
+            self._uniform = same and bool((entries.view(np.uint8).reshape(-1, width) == entries[:1].view(np.uint8)).all())
+        return self._uniform
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Const) and self.key == other.key

@@ -19,8 +19,6 @@ from gradc.ir import Array, Call, Kernel, Node, call_text, paused_collector
 from gradc.plan import ALIGNMENT, COPY, Home, Plan, Step, nbytes_of
 from gradc.types import TensorType
 
-_ROUNDED = frozenset({np.add, np.subtract, np.multiply, np.divide})
-"""Correctly rounded: whichever loop NumPy picks for a scalar operand, the bits are those of the array."""
 _BITS = {1: np.dtype("int8"), 2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
 
 
@@ -362,17 +360,8 @@ class _Emitter:
             value = node if field == "out" else node.inputs[int(field)]
             if spec == "bits":
                 yield self._bits(value)
-            elif call.function in _ROUNDED and value is not node:
-                yield self._scalar(value)
             else:
                 yield self._name(value)
-
-    def _scalar(self, node: Node) -> str:
-        """A constant whose entries are all the same, as one number: NumPy reads no memory, and takes its fast path."""
-        plan, root = self.plan, self.plan.root[node]
-        if not node.ndim or plan.home[root] is not Home.CONSTANT or not nbytes_of(plan.types[node]) or not _uniform(root):
-            return self._name(node)
-        return self._variant(self.names[node], node, "c", _first_entry, "")
 
     def _function(self, name: str, function: Any) -> str:
         """A global name for `function`, its own where that is free."""
@@ -438,17 +427,6 @@ class _Emitter:
                 source = f"c{len(pending)}"
             pending.append((self.targets[name], source))
         self.lines += [f"copyto({target}, {source})" for target, source in pending]
-
-
-def _first_entry(array: Any) -> Array:
-    return array[(0,) * array.ndim + (...,)]  # type: ignore[no-any-return]
-
-
-def _uniform(node: Node) -> bool:
-    """True when a constant has entries, and all the same to the bit."""
-    array = np.ascontiguousarray(node.op.evaluate(**dict(node.attrs)))
-    entries = array.reshape(-1).view(np.uint8).reshape(array.size, -1) if array.size else array
-    return bool(array.size and (entries == entries[0]).all())
 
 
 def _fresh_values(plan: Plan) -> tuple[dict[Node, list[Node]], dict[Node, list[Node]]]:

@@ -13,14 +13,19 @@ from gradc.passes.fold import fold, folding
 from gradc.passes.prune import prune
 from gradc.passes.rewrite import Pass, rewriting_pass
 from gradc.passes.simplify import simplify, simplifying
+from gradc.passes.stable import stabilising
 
 clean = rewriting_pass(simplifying, folding, sharing)
 clean.__name__ = "clean"
 """`simplify`, `fold` and `cse` in one walk: each sees what the others made of the operands."""
 
+stable = rewriting_pass(simplifying, stabilising, folding, sharing)
+stable.__name__ = "stable"
+"""`clean`, and forms that neither overflow nor cancel, in one walk."""
+
 NONE: tuple[Pass, ...] = ()
 EXACT: tuple[Pass, ...] = (clean, prune)
-DEFAULT: tuple[Pass, ...] = EXACT
+DEFAULT: tuple[Pass, ...] = (stable, prune)
 
 __all__ = ["DEFAULT", "EXACT", "NONE", "Pass", "PassReport", "clean", "cse", "fold", "optimise", "prune", "simplify"]
 

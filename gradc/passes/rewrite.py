@@ -58,15 +58,15 @@ def rewrite(graph: Graph, steps: list[Rewriting]) -> Graph:
 def _settled(node: Node, steps: list[Rewriting], final: set[Node]) -> Node:
     """What the steps make of `node`, and of the operands that they built for it: no deeper than one rule builds."""
     while True:
-        current = node
-        for step in steps:
-            current = step(current)
-        if current in final or current is node:
-            return current
         inputs = []
-        for i in current.inputs:
+        for i in node.inputs:
             if i not in final:
                 i = _settled(i, steps, final)
                 final.add(i)
             inputs.append(i)
-        node = rebuilt(current, tuple(inputs))
+        node = current = rebuilt(node, tuple(inputs))
+        for step in steps:
+            current = step(current)
+        if current is node or current in final:
+            return current
+        node = current

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from gradc import ops
-from gradc.ir import CONSTANT, Node, Op, apply, constant, infer_type
+from gradc.ir import CONSTANT, CORRECTLY_ROUNDED, Node, Op, apply, constant, infer_type
 from gradc.ops.elementwise import astype_op, identity, select, stop_gradient, where_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op, transpose_op
 from gradc.passes.rewrite import Rewriting, rewriting_pass
@@ -16,22 +16,20 @@ from gradc.passes.rewrite import Rewriting, rewriting_pass
 Simplification = Callable[[Node], "Node | None"]
 
 
-def number(node: Node) -> float | None:
-    """The value of a floating-point constant of one entry, views of it too."""
+def entry(node: Node) -> Node | None:
+    """The one number that a constant, or a view of it, repeats: a 0-d constant."""
     while node.op.view and len(node.inputs) == 1:
         node = node.inputs[0]
-    if node.op is not CONSTANT or node.dtype.kind != "f":
+    if node.op is not CONSTANT or not node.attrs[0][1].uniform:
         return None
-    array = node.attrs[0][1].array
-    return array.item() if array.size == 1 else None  # type: ignore[no-any-return]
+    return constant(node.attrs[0][1].array.reshape(-1)[0]) if node.type.shape else node
 
 
-def _is_zero(node: Node) -> bool:
-    return node.op is CONSTANT and not node.type.shape and node.attrs[0][1].array == 0
-
-
-def _is_one(node: Node) -> bool:
-    return number(node) == 1 or (node.op is CONSTANT and not node.type.shape and node.attrs[0][1].array == 1)
+def number(node: Node) -> float | None:
+    """The value of a 0-d constant."""
+    if node.op is CONSTANT and not node.type.shape:
+        return node.attrs[0][1].array.item()  # type: ignore[no-any-return]
+    return None
 
 
 def _same_type(node: Node) -> Node | None:
@@ -71,16 +69,20 @@ def _negative(node: Node) -> Node | None:
 
 def _multiply(node: Node) -> Node | None:
     a, b = node.inputs
-    if _is_one(b) and a.type == node.type:
+    if number(b) == 1 and a.type == node.type:
         return a
-    if _is_one(a) and b.type == node.type:
+    if number(a) == 1 and b.type == node.type:
         return b
+    if number(b) == -1 and a.type == node.type and node.dtype.kind == "f":
+        return apply(ops.negative, (a,))
+    if number(a) == -1 and b.type == node.type and node.dtype.kind == "f":
+        return apply(ops.negative, (b,))
     return _sign_of_product(node)
 
 
 def _divide(node: Node) -> Node | None:
     a, b = node.inputs
-    if _is_one(b) and a.type == node.type:
+    if number(b) == 1 and a.type == node.type:
         return a
     if b.op is CONSTANT and not b.type.shape and a.dtype == b.dtype == node.dtype:
         inverse = _exact_inverse(b)
@@ -133,11 +135,21 @@ def _broadcast_operands(node: Node) -> Node | None:
     return None if tuple(inputs) == node.inputs else apply(node.op, tuple(inputs), node.attrs)
 
 
+def _scalar_operand(node: Node) -> Node | None:
+    """A constant of equal entries is one number: NumPy reads no memory for it."""
+    for k, i in enumerate(node.inputs):
+        if i.type.shape and (i.op is CONSTANT or i.op.view) and node.inputs[1 - k].type == node.type:
+            scalar = entry(i)
+            if scalar is not None:
+                return apply(node.op, (scalar, node.inputs[1]) if k == 0 else (node.inputs[0], scalar))
+    return None
+
+
 def _where(node: Node) -> Node | None:
     condition, x, y = node.inputs
-    if x.type == node.type and _is_zero(y):
+    if x.type == node.type and number(y) == 0:
         return apply(select, (condition, x))
-    if y.type == node.type and _is_zero(x):
+    if y.type == node.type and number(x) == 0:
         return apply(select, (apply(ops.logical_not, (condition,)), y))
     return None
 
@@ -186,6 +198,8 @@ def simplifying() -> Rewriting:
         while True:
             rule = RULES.get(node.op)
             simpler = rule(node) if rule is not None else None
+            if simpler is None and node.op.ufunc in CORRECTLY_ROUNDED:
+                simpler = _scalar_operand(node)
             if simpler is None and node.op.elementwise:
                 for i in node.inputs:
                     if i.op is broadcast_op:
