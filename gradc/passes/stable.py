@@ -10,6 +10,7 @@ Each rule may only turn a non-finite or less accurate result into a better one. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +72,7 @@ def _sum_of_exp(node: Node) -> Node | None:
 
 def _is_shifted(u: Node) -> bool:
     """True for x - max(x): its exponentials are at most 1."""
-    if u.op is not ops.subtract:
+    if not u.op.elementwise or len(u.inputs) != 2:
         return False
     top = _under_views(u.inputs[1])
     candidates = top.inputs if top.op is select or top.op is where_op else (top,)
@@ -135,7 +136,7 @@ def _subtract(node: Node) -> Node | None:
         for x, s in (b.inputs, b.inputs[::-1]):
             if x is a and s.op is sigmoid_op and a.type == node.type:
                 return a * ops.sigmoid(-s.inputs[0])
-    if not number(a) == 1:
+    if number(a) != 1:
         return None
     if b.op is sigmoid_op:
         return ops.sigmoid(-b.inputs[0])
@@ -186,8 +187,12 @@ def _without_scale(node: Node) -> tuple[Node, Callable[[Node], Node]]:
     if node.op is ops.multiply:
         for c, x in (node.inputs, node.inputs[::-1]):
             if c.op is CONSTANT and not c.type.shape:
-                return x, lambda x: apply(ops.multiply, (x, c))
+                return x, partial(_scaled, c)
     return node, lambda x: x
+
+
+def _scaled(factor: Node, x: Node) -> Node:
+    return apply(ops.multiply, (x, factor))
 
 
 def _product(node: Node) -> Node | None:
