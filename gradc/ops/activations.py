@@ -279,16 +279,11 @@ softplus_op = elementwise(
     **recipe(
         do(np.absolute, "{0}, {out}"),
         do(np.negative, "{out}, {out}"),
-        do(np.exp, "{out}, {out}"),  # e
-        do(np.add, "{out}, 1, {s0}"),  # u
-        do(np.subtract, "{s0}, 1, {s1}"),
-        do(np.subtract, "{out}, {s1}, {out}"),  # what u lost of e
-        do(np.divide, "{out}, {s0}, {out}"),
-        do(np.log, "{s0}, {s0}"),
-        do(np.add, "{out}, {s0}, {out}"),  # log1p(e), three times as fast as NumPy's
+        do(np.exp, "{out}, {out}"),
+        do(np.log1p, "{out}, {out}"),
         do(np.maximum, "{0}, 0, out={s0}"),
         do(np.add, "{out}, {s0}, {out}"),
-        scratch=("out", "out"),
+        scratch=("out",),
     )._asdict(),
     partials=(lambda x, out: sigmoid(x),),
     symbolic="log(1 + exp(a))",

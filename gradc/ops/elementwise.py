@@ -16,7 +16,7 @@ import numpy as np
 from gradc.errors import ArgumentError, DTypeError
 from gradc.ir import CONSTANT, Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import ZERO, call, elementwise, function, linear, op
-from gradc.ops.recipes import BITS, do, entries, recipe
+from gradc.ops.recipes import BITS, do, recipe
 from gradc.ops.samples import at, cases, normal, points, ranges, reals, sample, uniform
 from gradc.types import TensorType, as_dtype, broadcast_shapes
 
@@ -466,22 +466,18 @@ cosh: Op = elementwise(
 )
 
 
-def _sech2_tail(x: Any, out: Any, near: Any) -> None:
-    """Where `near` holds, 4 e / (1 + e)**2 with e = exp(-2 |x|): 1 - tanh(x)**2 has no digits left there."""
-    if near.any():
-        e = np.exp(-2 * np.abs(entries(x, near)))
-        out[near] = 4 * e / np.square(1 + e)
-
-
 tanh_slope = elementwise(
     "tanh_slope",
     **recipe(
-        do(np.square, "{1}, {out}"),
-        do(np.subtract, "1, {out}, {out}"),
-        do(np.less, "{out}, 0.03125, {s0}"),
-        do(_sech2_tail, "{0}, {out}, {s0}"),
-        inplace=(1,),
-        scratch=("bool",),
+        do(np.absolute, "{0}, {out}"),
+        do(np.multiply, "{out}, -2, {out}"),
+        do(np.exp, "{out}, {out}"),  # e
+        do(np.add, "{out}, 1, {s0}"),
+        do(np.square, "{s0}, {s0}"),
+        do(np.divide, "{out}, {s0}, {out}"),
+        do(np.multiply, "{out}, 4, {out}"),  # 4 e / (1 + e)**2: 1 - tanh(x)**2 would lose the digits of the tails
+        inplace=(0, 1),
+        scratch=("out",),
     )._asdict(),
     rules=(lambda g, out, x, y: (g * -2) * (y * out), None),  # y is tanh(x), which the forward pass has
     symbolic="1 - tanh(a)**2",
