@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import heapq
 from bisect import insort
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Kernel, Node, concrete_type
+from gradc.ir import CONSTANT, PLACEHOLDER, Array, Call, Graph, Kernel, Node, concrete_type
 from gradc.types import TensorType, resolve
 
 ALIGNMENT = 64
@@ -87,6 +87,18 @@ class Plan(NamedTuple):
     last_use: dict[Node, int]
     blocks: tuple[Block, ...]
     holders: tuple[tuple[Node, ...], ...]
+
+    def in_place(self, node: Node, operand: Node) -> bool:
+        """True when `node` is computed in the memory of `operand`, its own operand."""
+        offset = self.offset.get(node)
+        return offset is not None and offset == self.offset.get(operand)
+
+    def calls(self, node: Node, kernel: Kernel) -> Iterator[Call]:
+        """The calls of a kernel, without the copy of an operand onto itself."""
+        for call in kernel.calls:
+            if call.function is np.copyto and call.arguments == "{out}, {0}" and self.in_place(node, node.inputs[0]):
+                continue
+            yield call
 
 
 def make_plan(

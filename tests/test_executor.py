@@ -13,6 +13,8 @@ from random_graphs import build
 
 import gradc as gc
 from gradc import errors, passes, plan, runtime
+from gradc.ops.indexing import place
+from gradc.testing import check_gradients
 
 EXAMPLES = int(os.environ.get("GRADC_FUZZ", "300"))
 
@@ -230,3 +232,36 @@ def test_greedy_order_is_valid_and_sometimes_cheaper():
         seen.add(n)
     assert set(order) == set(nodes)
     assert plan.peak_of(order, [total], sizes) < plan.peak_of(late, [total], sizes)
+
+
+def sliced_loss():
+    """A graph whose gradient sums slices of one variable."""
+    g = gc.Graph("sliced")
+    x = g.placeholder("x", (6, 5))
+    left, right = x[:, 1:], x[:, :-1]
+    g.output("y", np.sum(left * right**2 - np.sin(x[2, 1:]) * x[::2, 3:].sum() + x[1:2, :1] * np.exp(x[5, 4])))
+    return gc.differentiate(g, x)
+
+
+def test_adjoints_of_slices_are_added_where_they_are():
+    g = sliced_loss()
+    feeds = {"x": np.random.default_rng(7).normal(size=(6, 5))}
+    fast, plain = gc.compile(g), gc.compile(g, passes=passes.NONE)
+    placed = [n for n in fast.graph.nodes if n.op.name == "placed_sum"]
+    assert placed and not any(n.op.name == "place" for n in fast.graph.nodes)
+    for name, expected in plain(feeds).items():
+        np.testing.assert_allclose(fast(feeds)[name], expected, rtol=1e-13)
+    check_gradients(fast.graph, feeds, order=1)
+
+
+def test_a_running_sum_of_slices_stays_in_one_buffer():
+    g = gc.Graph("running")
+    total = x = g.placeholder("x", (1000,))
+    for k in range(20):
+        total = total + place(x[: 10 + k] * k, ((0, 10 + k, 1),), (1000,))
+    g.output("y", total * 2.0)
+    exe = gc.compile(g)
+    assert exe.source.count("iadd(") == 20
+    assert exe.source.count("copyto(v") == 1  # of the feed, which is not ours to write into
+    feeds = {"x": np.arange(1000.0)}
+    np.testing.assert_array_equal(exe(feeds)["y"], gc.evaluate(g, feeds)[g.outputs["y"]])

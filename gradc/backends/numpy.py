@@ -82,7 +82,7 @@ class LongProgram:
                 calls.append(partial(np.copyto, result.reshape(operands[0].shape), operands[0]))
             else:
                 buffers = [memory.scratch(k) for k in scratch]
-                for function, _, arguments in kernel.calls:
+                for function, _, arguments in plan.calls(node, kernel):
                     calls.append(_binder(arguments)(function, operands, result, buffers))
         return _without_warnings(_long_run(plan, calls, memory))
 
@@ -345,7 +345,7 @@ class _Emitter:
             return
         for number in scratch:
             self.bound[f"s{number}"] = lambda memory, number=number: memory.scratch(number)  # type: ignore[misc]
-        for call in kernel.calls:
+        for call in self.plan.calls(node, kernel):
             arguments = "".join(self._fill(call, node, scratch))
             self.lines.append(f"{self._function(call.name, call.function)}({arguments})")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError, ShapeError, TraceError
-from gradc.ir import Node, Op, apply, constant, lift
+from gradc.ir import Call, Kernel, Node, Op, apply, constant, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.samples import cases, normal, sample
 from gradc.types import Dim, Shape, Size, TensorType, show_shape, slice_size
@@ -156,10 +158,16 @@ def _infer_place(g: TensorType, *, index: tuple[Entry, ...], shape: Shape) -> Te
     return TensorType(shape, g.dtype)
 
 
+def _place_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    fill = Call(np.ndarray.fill, "fill", "{out}, 0")
+    return Kernel((fill, Call(np.copyto, "copyto", f"{{out}}[{index_text(attrs['index'])}], {{0}}")))
+
+
 place_op = op(
     "place",
     infer=_infer_place,
     evaluate=_place,
+    kernel=_place_kernel,
     vjp=(lambda g, out, x, *, index, shape: apply(getitem_op, (g,), (("index", index),)),),
     jvp=(lambda t, out, x, *, index, shape: place(t, index, shape),),
     linear=True,
@@ -169,6 +177,64 @@ place_op = op(
 def place(g: Node, index: tuple[Entry, ...], shape: Shape) -> Node:
     """Zeros of `shape` with `g` at `index`: the adjoint of basic indexing."""
     return apply(place_op, (g,), (("index", index), ("shape", shape)))
+
+
+def _placed_sum(*xs: Any, indices: tuple[tuple[Entry, ...], ...], shape: tuple[int, ...]) -> Any:
+    whole = len(xs) - len(indices)
+    out = sum(xs[1:whole], np.array(xs[0])) if whole else np.zeros(shape, xs[0].dtype)
+    for x, index in zip(xs[whole:], indices, strict=True):
+        out[as_index(index)] += x
+    return out
+
+
+def _infer_placed_sum(*types: TensorType, indices: tuple[tuple[Entry, ...], ...], shape: Shape) -> TensorType:
+    whole = len(types) - len(indices)
+    for given, index in zip(types[whole:], indices, strict=True):
+        _infer_place(given, index=index, shape=shape)
+    return TensorType(shape, types[0].dtype)
+
+
+def _placed_sum_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    """The first term that is whole may be the result's memory: the copy of it onto itself is then left out."""
+    whole = len(inputs) - len(attrs["indices"])
+    start = Call(np.copyto, "copyto", "{out}, {0}") if whole else Call(np.ndarray.fill, "fill", "{out}, 0")
+    calls = [start, *(Call(np.add, "add", f"{{out}}, {{{k}}}, {{out}}") for k in range(1, whole))]
+    for k, index in enumerate(attrs["indices"], whole):
+        calls.append(Call(operator.iadd, "iadd", f"{{out}}[{index_text(index)}], {{{k}}}"))
+    return Kernel(tuple(calls), inplace=(0,) if whole else ())
+
+
+placed_sum_op = op(
+    "placed_sum",
+    infer=_infer_placed_sum,
+    evaluate=_placed_sum,
+    vjp=lambda k, g, out, *xs, indices, shape: _part(g, k - len(xs) + len(indices), indices),
+    jvp=lambda k, t, out, *xs, indices, shape: _at(t, k - len(xs) + len(indices), indices, shape),
+    kernel=_placed_sum_kernel,
+    linear=True,
+)
+
+
+def _part(g: Node, k: int, indices: tuple[tuple[Entry, ...], ...]) -> Node:
+    return g if k < 0 else apply(getitem_op, (g,), (("index", indices[k]),))
+
+
+def _at(t: Node, k: int, indices: tuple[tuple[Entry, ...], ...], shape: Shape) -> Node:
+    return t if k < 0 else place(t, indices[k], shape)
+
+
+def placed_sum(terms: Sequence[Node]) -> Node:
+    """The sum of `terms`, of one type, without the zeros of those that are a `place`: these are added where they are."""
+    whole = [t for t in terms if t.op is not place_op]
+    parts: dict[tuple[Entry, ...], Node] = {}
+    for term in terms:
+        if term.op is place_op:
+            index, part = term.attr("index"), term.inputs[0]
+            parts[index] = parts[index] + part if index in parts else part
+    if not whole and len(parts) == 1:
+        [(index, part)] = parts.items()
+        return place(part, index, terms[0].shape)
+    return apply(placed_sum_op, (*whole, *parts.values()), (("indices", tuple(parts)), ("shape", terms[0].shape)))
 
 
 def _axis_index(shape: Shape, axis: int, start: Size, stop: Size) -> tuple[Entry, ...]:

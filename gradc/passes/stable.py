@@ -19,6 +19,7 @@ from gradc import ops
 from gradc.ir import CONSTANT, Node, Op, apply, constant
 from gradc.ops.activations import sigmoid_op, sigmoid_slope
 from gradc.ops.elementwise import select, tanh_slope, where_op
+from gradc.ops.indexing import place_op, placed_sum
 from gradc.ops.reduction import max_op, sum_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op
 from gradc.passes.rewrite import Rewriting
@@ -361,10 +362,24 @@ def _is_scalar(node: Node) -> bool:
     return node.op is CONSTANT and not node.type.shape and node.dtype.kind == "f"
 
 
+def _placed_terms(node: Node) -> Node | None:
+    """Adjoints of slices are added where they are; only the sign of a zero may change."""
+    if node.op is ops.subtract and node.inputs[1].op is place_op:
+        a, b = node.inputs
+        terms: tuple[Node, ...] = (a, apply(place_op, (apply(ops.negative, b.inputs),), b.attrs))
+    else:
+        terms = node.inputs
+    if any(t.op is place_op for t in terms) and all(t.type == node.type for t in terms):
+        return placed_sum(terms)
+    return None
+
+
 RULES: dict[Op, tuple[Rule, ...]] = {
+    ops.add: (_placed_terms,),
+    add_n: (_placed_terms,),
     ops.log: (_log,),
     ops.log1p: (_log1p,),
-    ops.subtract: (_subtract,),
+    ops.subtract: (_subtract, _placed_terms),
     ops.divide: (_quotient, _product, _distributed),
     ops.multiply: (_scalings, _twice_divided, _product, _distributed, _softmax_part),
 }
