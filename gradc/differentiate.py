@@ -282,9 +282,14 @@ def _apply_rule(rules: Any, k: int, g: Node, node: Node, attrs: dict[str, Any]) 
 def _keep_zeros(partial: Node, adjoint: Node, node: Node) -> Node:
     """An adjoint that `where` masked stays exactly zero through a singular rule: 0 * inf is 0 here, not NaN.
 
-    A partial adjoint is linear in the adjoint, so where that is zero it is zero, or lost: one test finds both.
+    A partial adjoint is linear in the adjoint, so where that is zero it is zero, or lost: one test finds both. Masks and
+    constants lose nothing.
     """
-    if node.op.linear or partial is adjoint or all(i is adjoint or i.op is CONSTANT for i in partial.inputs):
+    if (
+        node.op.linear
+        or partial is adjoint
+        or all(i is adjoint or i.op is CONSTANT or i.dtype.kind == "b" for i in partial.inputs)
+    ):
         return partial
     return call("where", call("not_equal", adjoint, 0), partial, 0)
 

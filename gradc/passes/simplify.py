@@ -62,7 +62,7 @@ def _negative(node: Node) -> Node | None:
         a, b = inner.inputs
         if b.op is CONSTANT:
             return apply(inner.op, (a, negated(b)))
-        if a.op is CONSTANT:
+        if a.op is CONSTANT and not (inner.op is ops.divide and number(a) == 1):
             return apply(inner.op, (negated(a), b))
     return None
 
@@ -88,6 +88,8 @@ def _divide(node: Node) -> Node | None:
         inverse = _exact_inverse(b)
         if inverse is not None:
             return apply(ops.multiply, (a, inverse))
+    if number(a) == -1 and node.dtype.kind == "f" and b.type == node.type:
+        return apply(ops.negative, (apply(ops.divide, (negated(a), b)),))  # 1 / b may be there already
     return _sign_of_product(node)
 
 
