@@ -30,6 +30,26 @@ from gradc.ops.recipes import do, entries, recipe
 from gradc.ops.samples import at, cases, normal, points, ranges, reals, sample
 from gradc.types import TensorType
 
+__all__ = [
+    "celu",
+    "elu",
+    "gelu",
+    "hard_sigmoid",
+    "hard_silu",
+    "leaky_relu",
+    "log_sigmoid",
+    "logit",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "xlog1py",
+    "xlogy",
+]
+
 _INF, _NAN = math.inf, math.nan
 
 # --- rectifiers --------------------------------------------------------------------------------------

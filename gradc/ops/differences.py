@@ -15,6 +15,13 @@ from gradc.ops.samples import Sample, normal, sample
 from gradc.ops.scan import scan_samples
 from gradc.types import Size, normalize_axes, normalize_axis, show_shape
 
+__all__ = [
+    "diff",
+    "ediff1d",
+    "gradient",
+    "trapezoid",
+]
+
 Array = np.ndarray[Any, Any]
 
 

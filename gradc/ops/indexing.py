@@ -14,6 +14,11 @@ from gradc.ops.declare import call, function, op
 from gradc.ops.samples import cases, normal, sample
 from gradc.types import Dim, Shape, Size, TensorType, show_shape, slice_size
 
+__all__ = [
+    "getitem",
+    "one_hot",
+]
+
 Entry = Any
 
 

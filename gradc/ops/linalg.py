@@ -13,6 +13,10 @@ from gradc.ops.declare import call, function, op, ufunc_dtype
 from gradc.ops.samples import cases, normal, sample
 from gradc.types import TensorType, broadcast_shapes, show_shape
 
+__all__ = [
+    "matmul",
+]
+
 
 def _infer_matmul(a: TensorType, b: TensorType) -> TensorType:
     if a.shape[-1] != b.shape[-2]:

@@ -15,6 +15,12 @@ from gradc.ops.reduction import max_, reduced_shape, sum_
 from gradc.ops.samples import cases, normal, sample
 from gradc.types import normalize_axes, show_shape
 
+__all__ = [
+    "log_softmax",
+    "softmax",
+    "softmax_cross_entropy",
+]
+
 _SAMPLES = cases(lambda: sample(normal(3)), lambda: sample(normal(2, 3)), lambda: sample(normal(2, 3), axis=0))
 
 

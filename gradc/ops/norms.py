@@ -22,6 +22,12 @@ from gradc.ops.reduction import kept, max_, min_, narrowed, reduced_shape, reduc
 from gradc.ops.samples import Sample, at, normal, sample
 from gradc.types import TensorType, normalize_axes, normalize_axis, show_shape
 
+__all__ = [
+    "matrix_norm",
+    "norm",
+    "vector_norm",
+]
+
 Array = np.ndarray[Any, Any]
 _INF, _NAN = math.inf, math.nan
 _MOST = sys.float_info.max

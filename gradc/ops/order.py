@@ -32,6 +32,15 @@ from gradc.ops.scan import scan_samples
 from gradc.ops.shaping import add_n
 from gradc.types import Dim, DType, TensorType, normalize_axes, normalize_axis
 
+__all__ = [
+    "argsort",
+    "median",
+    "percentile",
+    "quantile",
+    "searchsorted",
+    "sort",
+]
+
 Array = np.ndarray[Any, Any]
 _INF, _NAN = math.inf, math.nan
 

@@ -33,6 +33,11 @@ from gradc.ops.reduction import (
 from gradc.ops.samples import Sample, at, sample
 from gradc.types import TensorType
 
+__all__ = [
+    "nanprod",
+    "prod",
+]
+
 Array = np.ndarray[Any, Any]
 _INF, _NAN, _BIG = math.inf, math.nan, 2.0**700
 

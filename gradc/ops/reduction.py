@@ -20,6 +20,19 @@ from gradc.ops.recipes import do, recipe
 from gradc.ops.samples import Sample, Samples, at, normal, sample, uniform
 from gradc.types import DType, Shape, TensorType, as_dtype, normalize_axes, normalize_axis, size_of
 
+__all__ = [
+    "argmax",
+    "argmin",
+    "count_nonzero",
+    "logsumexp",
+    "mean",
+    "nanmax",
+    "nanmean",
+    "nanmin",
+    "nansum",
+    "ptp",
+]
+
 _INF, _NAN = math.inf, math.nan
 
 # --- what all reductions share -------------------------------------------------------------------------

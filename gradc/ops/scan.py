@@ -19,6 +19,15 @@ from gradc.ops.reduction import infer_as, operand, reduction_samples, with_nan, 
 from gradc.ops.samples import Sample, Samples, at, normal, sample, uniform
 from gradc.types import TensorType, normalize_axis, show_shape
 
+__all__ = [
+    "cumprod",
+    "cumsum",
+    "cumulative_prod",
+    "cumulative_sum",
+    "nancumprod",
+    "nancumsum",
+]
+
 Array = np.ndarray[Any, Any]
 _INF, _NAN = math.inf, math.nan
 

@@ -26,6 +26,20 @@ from gradc.types import (
     size_of,
 )
 
+__all__ = [
+    "broadcast_to",
+    "concatenate",
+    "expand_dims",
+    "matrix_transpose",
+    "ones_like",
+    "ravel",
+    "reshape",
+    "squeeze",
+    "swapaxes",
+    "transpose",
+    "zeros_like",
+]
+
 # --- reshape -----------------------------------------------------------------------------------------
 
 

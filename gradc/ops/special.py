@@ -20,6 +20,15 @@ from gradc.ops.recipes import do, recipe
 from gradc.ops.samples import cases, normal, points, reals, sample
 from gradc.types import TensorType
 
+__all__ = [
+    "digamma",
+    "erf",
+    "erfc",
+    "lgamma",
+    "ndtr",
+    "polygamma",
+]
+
 _INF, _NAN = math.inf, math.nan
 _FLAT = 100  # exp(-x * x) is 0 beyond, in every dtype
 

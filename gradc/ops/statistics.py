@@ -34,6 +34,16 @@ from gradc.ops.reduction import (
 from gradc.ops.samples import Sample, Samples, at, normal, sample
 from gradc.types import Dim, TensorType, normalize_axes, normalize_axis, show_shape
 
+__all__ = [
+    "average",
+    "corrcoef",
+    "cov",
+    "nanstd",
+    "nanvar",
+    "std",
+    "var",
+]
+
 _INF, _NAN = math.inf, math.nan
 _BIG = 2.0**600
 
