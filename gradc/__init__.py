@@ -1,11 +1,11 @@
 """gradc: a symbolic graph compiler that emits gradient graphs ahead of time."""
 
-from gradc import numpy_api as _numpy_api  # noqa: F401  (fills NumPy's protocols)
 from gradc import passes, testing
 from gradc.differentiate import differentiate
 from gradc.errors import GradcError
 from gradc.interpret import Trace, evaluate
 from gradc.ir import Graph, Node, Origin, constant, verify
+from gradc.numpy_api import spec, trace
 from gradc.ops import *  # noqa: F403
 from gradc.ops import __all__ as _ops
 from gradc.runtime import Executable, compile
@@ -25,7 +25,9 @@ __all__ = [
     "differentiate",
     "evaluate",
     "passes",
+    "spec",
     "testing",
+    "trace",
     "verify",
     *_ops,
 ]

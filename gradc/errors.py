@@ -39,6 +39,10 @@ class UnsupportedError(GradcError, TypeError):
     """NumPy has this function, gradc does not."""
 
 
+class NodeAttributeError(GradcError, AttributeError):
+    """Arrays have this attribute, nodes do not."""
+
+
 class NoGradientError(GradcError):
     """An op on the path of a derivative has no rule for it."""
 

@@ -32,6 +32,7 @@ from gradc.errors import (
     GradcError,
     GraphError,
     NamingError,
+    NodeAttributeError,
     ShapeError,
     TraceError,
     UnsupportedError,
@@ -575,10 +576,14 @@ class Node:
         self._no_value("the truth of a node (if, while, and, or, not)", "use np.where(condition, a, b)")
 
     def __float__(self) -> float:
-        self._no_value("float(node)", "keep it a node (node.astype('float64')), or take the value from evaluate(...)")
+        self._no_value(
+            "float(node)",
+            "keep it a node: np.sin for math.sin, node.astype for float(node), np.stack for an array filled with nodes;\n  "
+            "or take the value from evaluate(...)",
+        )
 
     def __int__(self) -> int:
-        self._no_value("int(node)", "keep it a node (node.astype('int64')), or take the value from evaluate(...)")
+        self._no_value("int(node)", "keep it a node: node.astype('int64')")
 
     def __complex__(self) -> complex:
         self._no_value("complex(node)", "gradc computes in real numbers")
@@ -753,6 +758,19 @@ class Node:
     def sort(self, *args: Any, **kwargs: Any) -> NoReturn:
         """`ndarray.sort` sorts in place, which a node cannot: write `np.sort(node)`."""
         self._no_value(".sort(), which sorts in place", "nodes are immutable: write y = np.sort(x) and go on with y")
+
+    def copy(self, order: object = None) -> Node:
+        """`ndarray.copy`: the node itself, as nothing can change it."""
+        return self
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """An array's attribute that nodes have not: an error that says so; other names fail as for any object."""
+        if not hasattr(np.ndarray, name) or name.startswith("__"):
+            raise AttributeError(f"a node has no attribute {name!r}", name=name, obj=self)
+        raise NodeAttributeError(
+            f".{name} of a node: gradc has no such thing: {describe(self)}\n  at {user_origin().location}\n"
+            "  a node has no value while the graph is built; take values from gradc.evaluate or an executable"
+        )
 
     all = _method("all")
     any = _method("any")

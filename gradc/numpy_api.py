@@ -1,14 +1,18 @@
-"""NumPy's functions on nodes, through NumPy's own protocols."""
+"""NumPy's functions on nodes, through NumPy's own protocols, and the graph of a function that is written with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from gradc.errors import UnsupportedError
-from gradc.ir import FUNCTIONS, NUMPY, user_origin
+from gradc.errors import ArgumentError, GradcError, TraceError, UnsupportedError
+from gradc.ir import FUNCTIONS, NUMPY, Graph, Node, constant, lift, user_origin
+from gradc.types import TensorType, as_dtype, as_shape
+
+# --- NumPy's protocols ---------------------------------------------------------------------------------
 
 _METHODS: dict[tuple[str, Any], str] = {
     ("reduce", np.add): "sum",
@@ -25,44 +29,159 @@ _METHODS: dict[tuple[str, Any], str] = {
 }
 """Methods of ufuncs, and the functions they are, with 0 for the axis that is not given."""
 
+_IN_PLACE = "nodes are immutable: build the changed array as another node, with np.where, gc.at_set or gc.at_add"
+
+_INSTEAD: dict[str, str] = {
+    **dict.fromkeys(("copyto", "put", "place", "putmask", "put_along_axis", "fill_diagonal"), _IN_PLACE),
+    **dict.fromkeys(
+        ("eig", "eigvals"), "its result is complex, and gradc computes in real numbers: np.linalg.eigh takes symmetric matrices"
+    ),
+    **dict.fromkeys(
+        ("apply_along_axis", "apply_over_axes"), "write the function for whole arrays, with axis= in its reductions and indices"
+    ),
+    **dict.fromkeys(
+        ("save", "savez", "savez_compressed", "savetxt"), "a node has no value yet: save what the executable returns"
+    ),
+    "array_str": "a node has no value yet: print what gradc.evaluate returns",
+    "array_repr": "a node has no value yet: print what gradc.evaluate returns",
+    "nextafter": "it moves by one unit in the last place, which has no derivative to follow: add a small constant",
+    "spacing": "it is a property of the number format and has no derivative: use np.finfo(node.dtype).eps",
+}
+"""What to write instead of functions that can never be, or are not yet, functions of nodes."""
+
 
 def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A ufunc called on nodes: the node of the op that stands for it."""
+    asked = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
     if (method, ufunc) in _METHODS:
         reduction = FUNCTIONS[_METHODS[method, ufunc]].build
-        return _called(f"{ufunc.__name__}.{method}", reduction, inputs, {"axis": 0, **kwargs})
-    build = NUMPY.get(ufunc)
-    given = {k: v for k, v in kwargs.items() if v is not None}
-    if build is None or method != "__call__" or given:
-        asked = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
-        options = f" with {', '.join(given)}=" if given else ""
-        raise UnsupportedError(
-            f"{asked}{options} on a node: gradc has no such op\n  at {user_origin().location}\n"
-            "  compose it from ops that gradc has, or declare it with gradc.ops.declare.elementwise"
-        )
-    return build(*inputs)
+        return _called(asked, reduction, inputs, {"axis": 0, **kwargs})
+    if method == "at":
+        raise _unsupported(asked, _IN_PLACE)
+    given = [k for k, v in kwargs.items() if v is not None]
+    if given:
+        instead = "call it without: choose with np.where, cast with .astype, write a = a + node for a += node"
+        raise _unsupported(f"{asked} with {', '.join(given)}=", instead)
+    if ufunc in NUMPY and method == "outer":
+        return _outer(NUMPY[ufunc], *inputs)
+    if ufunc not in NUMPY or method != "__call__":
+        raise _unsupported(asked, "compose it from ops that gradc has, or declare it with gradc.ops.declare.elementwise")
+    return NUMPY[ufunc](*inputs)
+
+
+def _outer(build: Callable[..., Any], a: Any, b: Any) -> Any:
+    """`ufunc.outer`: every entry of `a` with every entry of `b`."""
+    x, y = lift((a, b), "outer")
+    return build(np.expand_dims(x, tuple(range(x.ndim, x.ndim + y.ndim))), y)
 
 
 def array_function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A NumPy function called on nodes: the gradc function that stands for it."""
-    build = NUMPY.get(func)
-    if build is None:
-        raise UnsupportedError(
-            f"np.{func.__name__} on a node: gradc has no such function\n  at {user_origin().location}\n"
-            "  compose it from functions that gradc has, or declare it with gradc.ops.declare.op"
-        )
-    return _called(func.__name__, build, args, kwargs)
+    asked = f"{func.__module__.replace('numpy', 'np', 1)}.{func.__name__}"
+    if func not in NUMPY:
+        raise _unsupported(asked, "compose it from functions that gradc has, or declare it with gradc.ops.declare.op")
+    return _called(asked, NUMPY[func], args, kwargs)
 
 
-def _called(name: str, build: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What `build` makes of the arguments of `np.<name>`; one that it does not take is an error about that function."""
+def _unsupported(asked: str, instead: str) -> UnsupportedError:
+    name = asked.partition(" ")[0].rpartition(".")[2]
+    return UnsupportedError(
+        f"{asked} on a node: gradc has no such function\n  at {user_origin().location}\n  {_INSTEAD.get(name, instead)}"
+    )
+
+
+def _called(asked: str, build: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What `build` makes of the arguments of `asked`; one that it does not take is an error about that function."""
     try:
         return build(*args, **kwargs)
     except TypeError as error:
-        if "argument" not in str(error):
+        if isinstance(error, GradcError) or "argument" not in str(error):
             raise
-        raise UnsupportedError(f"np.{name} on a node: {error}\n  at {user_origin().location}") from None
+        raise UnsupportedError(f"{asked} on a node: {error}\n  at {user_origin().location}") from None
 
 
 NUMPY["__array_ufunc__"] = array_ufunc
 NUMPY["__array_function__"] = array_function
+
+
+# --- the graph of a function ---------------------------------------------------------------------------
+
+
+def spec(shape: Any = (), dtype: Any = "float64") -> TensorType:
+    """What an argument of a traced function will be: a shape of integers and names, and a dtype.
+
+    Raises:
+        ShapeError, DTypeError: the argument concerned is malformed.
+    """
+    return TensorType(as_shape(shape, "spec"), as_dtype(dtype, "spec"))
+
+
+def trace(fn: Callable[..., Any], *specs: Any, **named: Any) -> Graph:
+    """The graph of a plain NumPy function: `fn` is called once, on nodes.
+
+    Arguments are given as to `fn`. Each `spec` becomes a placeholder with the name of its parameter, also within lists,
+    tuples and dictionaries (`params["w"]` is named `params_w`, `xs[0]` is named `xs_0`). Everything else, arrays
+    and numbers too, is passed as it is and becomes part of the graph. Loops and branches on plain Python values run now.
+
+    Returns:
+        a graph named after `fn`. Its output is named `out`; a dictionary's or named tuple's by its keys, another sequence's
+        `out_0`, `out_1`, ...
+
+    Raises:
+        ArgumentError: the arguments do not fit `fn`, none of them is a spec, or `fn` returns something that is no array.
+        TraceError: `fn` asks for the value of a node (a branch, an item assignment, np.asarray); it says what to use instead.
+        UnsupportedError: `fn` calls a NumPy function that gradc has not.
+    """
+    name = getattr(fn, "__name__", type(fn).__name__)
+    if not callable(fn) or isinstance(fn, Node):
+        raise ArgumentError(f"trace: expected a function of arrays, got {type(fn).__name__} (the trace of a matrix is np.trace)")
+    graph = Graph(name)
+    call = _bound(fn, name, specs, named)
+    found = {k: _placeholders(graph, k, v) for k, v in call.arguments.items()}
+    call.arguments.update(found)
+    if not graph.placeholders:
+        raise ArgumentError(f"trace: no argument of {name} is a spec, so nothing would be traced; give gradc.spec(shape, dtype)")
+    try:
+        result = fn(*call.args, **call.kwargs)
+    except ValueError as error:
+        raise (error.__cause__ if isinstance(error.__cause__, TraceError) else error) from None  # array[i] = node, inside NumPy
+    for label, value in _results("", result, name):
+        graph.output(label or "out", value if isinstance(value, Node) else constant(value))
+    return graph
+
+
+def _bound(fn: Callable[..., Any], name: str, specs: tuple[Any, ...], named: dict[str, Any]) -> inspect.BoundArguments:
+    try:
+        signature = inspect.signature(fn)
+    except ValueError:
+        raise ArgumentError(f"trace: {name} has no signature to name placeholders by; wrap it: lambda x: {name}(x)") from None
+    try:
+        return signature.bind(*specs, **named)
+    except TypeError as error:
+        raise ArgumentError(f"trace: {name}{signature}: {error}") from None
+
+
+def _placeholders(graph: Graph, name: str, value: Any) -> Any:
+    """`value` with each spec in it replaced by a placeholder, named by the way to it."""
+    if isinstance(value, TensorType):
+        return graph.placeholder(name, value.shape, value.dtype)
+    if isinstance(value, Mapping):
+        return {k: _placeholders(graph, f"{name}_{k}", v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_placeholders(graph, f"{name}_{k}", v) for k, v in enumerate(value)]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+
+
+def _results(label: str, value: Any, function: str) -> Iterator[tuple[str, Any]]:
+    """Every array in what a function returned, with its name."""
+    if isinstance(value, (list, tuple)):
+        names = getattr(value, "_fields", None) or [str(k) if label else f"out_{k}" for k in range(len(value))]
+        value = dict(zip(names, value, strict=True))
+    if not isinstance(value, Mapping):
+        if value is None:
+            raise ArgumentError(f"trace: {function} returns None where an array was expected ({label or 'its result'})")
+        yield label, value
+        return
+    for key, item in value.items():
+        yield from _results(f"{label}_{key}" if label else str(key), item, function)
