@@ -206,6 +206,21 @@ def _reverse(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], p
         if seeded
         else call("ones_like", of)
     )
+    adjoints, partials = _adjoints(of, seed, path)
+    grad = {}
+    for name, node in variables.items():
+        if node not in adjoints:
+            set_origin(_origin(Role.ADJOINT, node, None, "disconnected"))
+            adjoints[node] = call("zeros_like", node)
+        grad[name] = extended.output(f"d_{_in_parentheses(of_name)}/d_{_in_parentheses(name)}", adjoints[node])
+    extended._derivative = Derivative(
+        "reverse", of_name, of, variables, grad, adjoints, partials, seed=seed, before=graph._derivative
+    )
+    return extended
+
+
+def _adjoints(of: Node, seed: Node, path: Path) -> tuple[dict[Node, Node], dict[Node, list[tuple[Edge, Node]]]]:
+    """The adjoint of every node on the path, and the partial adjoints that it sums."""
     adjoints = {of: seed} if of in path else {}
     partials: dict[Node, list[tuple[Edge, Node]]] = {}
     uses = Counter([i for flows in path.values() for _, i in flows])
@@ -215,14 +230,7 @@ def _reverse(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], p
             adjoints[node] = _accumulate(node, [p for _, p in partials[node]], masked)
         if flows:
             _propagate(node, flows, adjoints[node], uses, partials, masked)
-    grad = {}
-    for name, node in variables.items():
-        if node not in adjoints:
-            set_origin(_origin(Role.ADJOINT, node, None, "disconnected"))
-            adjoints[node] = call("zeros_like", node)
-        grad[name] = extended.output(f"d_{_in_parentheses(of_name)}/d_{_in_parentheses(name)}", adjoints[node])
-    extended._derivative = Derivative("reverse", of_name, variables, grad, adjoints, partials)
-    return extended
+    return adjoints, partials
 
 
 def _origin(role: Role, primal: Node, edge: Edge | None, rule: str) -> Origin:
@@ -337,15 +345,20 @@ def _forward(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], p
     for name, node in variables.items():
         set_origin(_origin(Role.TANGENT, node, None, "seed"))
         tangents[node] = extended.placeholder(_new_name(extended, f"dot_{_identifier(name)}"), node.shape, node.dtype)
+    _add_tangents(tangents, path)
+    set_origin(_origin(Role.TANGENT, of, None, "output"))
+    extended.output(f"dot_{of_name}", tangents[of] if of in tangents else call("zeros_like", of))
+    extended._derivative = Derivative("forward", of_name, of, variables, tangents=tangents, before=graph._derivative)
+    return extended
+
+
+def _add_tangents(tangents: dict[Node, Node], path: Path) -> None:
+    """The tangent of every node on the path, beside those of the variables."""
     for node, flows in path.items():
         if node not in tangents:
             parts = [_tangent_part(node, k, tangents[i]) for k, i in flows]
             set_origin(_origin(Role.TANGENT, node, None, "sum of tangents"))
             tangents[node] = parts[0] if len(parts) == 1 else apply(add_n, tuple(parts))
-    set_origin(_origin(Role.TANGENT, of, None, "output"))
-    extended.output(f"dot_{of_name}", tangents[of] if of in tangents else call("zeros_like", of))
-    extended._derivative = Derivative("forward", of_name, variables, tangents=tangents)
-    return extended
 
 
 def _tangent_part(node: Node, k: int, tangent: Node) -> Node:
@@ -355,3 +368,30 @@ def _tangent_part(node: Node, k: int, tangent: Node) -> Node:
     if part.type.shape != node.type.shape:
         part = call("broadcast_to", part, node.shape)
     return _own(_typed(part, node), tangent, node)
+
+
+# --- once more ---------------------------------------------------------------------------------------
+
+
+def differentiate_again(derivative: Derivative, of: Node) -> dict[Node, Node]:
+    """What takes the place of the gradients, or of the tangent, of `derivative` where `of` takes that of its root.
+
+    `of` has the same value by other nodes. Empty where these nodes have lost a variable.
+    """
+    needed = walk([of])
+    variables = {name: node for name, node in derivative.wrt.items() if node is not derivative.root}
+    lost = set(variables.values()).intersection(walk([derivative.root])).difference(needed)
+    if lost or derivative.root in derivative.wrt.values():
+        return {}
+    path = _active_path(needed, variables, of)
+    outer = set_origin(None)
+    try:
+        if derivative.mode == "forward":
+            tangents = {node: derivative.tangents[node] for node in variables.values()}
+            _add_tangents(tangents, path)
+            return {derivative.tangents[derivative.root]: tangents[of]} if of in tangents else {}
+        assert derivative.seed is not None
+        adjoints, _ = _adjoints(of, derivative.seed, path)
+        return {derivative.grad[name]: adjoints[node] for name, node in variables.items() if node in adjoints}
+    finally:
+        set_origin(outer)

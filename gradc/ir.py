@@ -195,6 +195,7 @@ class Op:
         kernel: how to compute it into a buffer; None where only `evaluate` can.
         elementwise: each entry of the result depends on the same entry of the broadcast operands only.
         view: the result is a NumPy view of operand 0 wherever NumPy can make one.
+        moves: each entry of the result is an entry of operand 0, as in every view.
         expression: the source of that view, `{0}` the operand, as a function of the attributes.
         linear: in all operands that carry a gradient.
         commutative: operands may be swapped, bit for bit.
@@ -216,6 +217,7 @@ class Op:
     kernel: KernelRule | None = None
     elementwise: bool = False
     view: bool = False
+    moves: bool = False
     expression: Callable[[dict[str, Any]], str] | None = None
     linear: bool = False
     commutative: bool = False
@@ -846,15 +848,21 @@ def walk(roots: Iterable[Node]) -> list[Node]:
 
 @dataclass(frozen=True)
 class Derivative:
-    """What one call of `differentiate` found: which node is the derivative of which."""
+    """What one call of `differentiate` found: which node is the derivative of which.
+
+    `root` is the node that was differentiated, `seed` its adjoint, `before` the derivative that the graph had already.
+    """
 
     mode: str
     of: str
+    root: Node
     wrt: Mapping[str, Node]
     grad: Mapping[str, Node] = field(default_factory=dict)
     adjoints: Mapping[Node, Node] = field(default_factory=dict)
     partials: Mapping[Node, Sequence[tuple[Edge, Node]]] = field(default_factory=dict)
     tangents: Mapping[Node, Node] = field(default_factory=dict)
+    seed: Node | None = None
+    before: Derivative | None = None
 
 
 class Gradients(Mapping[Any, "Node"]):
@@ -970,6 +978,7 @@ class Graph:
         placeholders: Mapping[str, Node],
         outputs: Mapping[str, Node],
         nodes: tuple[Node, ...] | None = None,
+        derivative: Derivative | None = None,
     ) -> Graph:
         """A graph of nodes that exist: what passes return. `nodes` saves the walk where they are known in order."""
         graph = cls(name)
@@ -977,14 +986,17 @@ class Graph:
         graph._checked = set(graph._placeholders.values())
         graph._outputs = dict(outputs)
         graph._nodes = nodes
+        graph._derivative = derivative
         return graph
 
-    def copy(self, derivative: Derivative | None = None) -> Graph:
+    def with_outputs(self, outputs: Mapping[str, Node]) -> Graph:
+        """The same placeholders and derivatives, and other outputs."""
+        return Graph.of(self.name, self._placeholders, outputs, derivative=self._derivative)
+
+    def copy(self) -> Graph:
         """The same nodes in a graph of their own."""
-        graph = Graph.of(self.name, self._placeholders, self._outputs)
+        graph = Graph.of(self.name, self._placeholders, self._outputs, self._nodes, self._derivative)
         graph._checked = set(self._checked)
-        graph._nodes = self._nodes
-        graph._derivative = derivative or self._derivative
         return graph
 
     # reading
@@ -1016,6 +1028,16 @@ class Graph:
         if self._derivative is None:
             raise GraphError(f"graph {self.name!r} has no derivative: call gradc.differentiate(graph, wrt=...) first")
         return self._derivative
+
+    @property
+    def derivatives(self) -> tuple[Derivative, ...]:
+        """Every derivative that led to this graph, the oldest first."""
+        found = []
+        derivative = self._derivative
+        while derivative is not None:
+            found.append(derivative)
+            derivative = derivative.before
+        return tuple(reversed(found))
 
     @property
     def grad(self) -> Gradients:

@@ -57,7 +57,7 @@ def compile(
     if not isinstance(chosen, Sequence):
         raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {passes!r}")
     with paused_collector():
-        optimised = optimise(Graph.of(graph.name, graph.placeholders, roots), chosen, report)
+        optimised = optimise(graph.with_outputs(roots), chosen, report)
     return Executable(optimised, graph.placeholders, wanted, updates, report)
 
 

@@ -648,7 +648,7 @@ def test_methods_of_ufuncs(call):
 def test_methods_of_ufuncs_that_there_are_not():
     x = gc.Graph("g").placeholder("x", (2, 3))
     for call, message in (
-        (lambda: np.hypot.reduce(x), "np.hypot.reduce on a node: gradc has no such op"),
+        (lambda: np.hypot.reduce(x), "np.hypot.reduce on a node: gradc has no such function"),
         (lambda: np.maximum.reduce(x, dtype="float32"), "np.maximum.reduce on a node.*dtype"),
         (lambda: np.add.reduceat(x, [0, 1]), "np.add.reduceat on a node"),
     ):

@@ -302,6 +302,7 @@ pick_op: Op = op(
     vjp=(lambda g, out, x, labels: apply(put_op, (g, labels), (("depth", x.shape[-1]),)), None),
     jvp=(lambda t, out, x, labels: apply(pick_op, (t, labels)), None),
     linear=True,
+    moves=True,
 )
 put_op: Op = op(
     "put",

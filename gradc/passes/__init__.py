@@ -11,6 +11,7 @@ from gradc.ir import Graph
 from gradc.passes.cse import cse, sharing
 from gradc.passes.fold import fold, folding
 from gradc.passes.prune import prune
+from gradc.passes.rederive import rederive
 from gradc.passes.rewrite import Pass, rewriting_pass
 from gradc.passes.simplify import simplify, simplifying
 from gradc.passes.stable import stabilising
@@ -25,9 +26,9 @@ stable.__name__ = "stable"
 
 NONE: tuple[Pass, ...] = ()
 EXACT: tuple[Pass, ...] = (clean, prune)
-DEFAULT: tuple[Pass, ...] = (stable, prune)
+DEFAULT: tuple[Pass, ...] = (rederive, stable, prune)
 
-__all__ = ["DEFAULT", "EXACT", "NONE", "Pass", "PassReport", "clean", "cse", "fold", "optimise", "prune", "simplify"]
+__all__ = ["DEFAULT", "EXACT", "NONE", "Pass", "PassReport", "clean", "cse", "fold", "optimise", "prune", "rederive", "simplify"]
 
 
 class PassReport(NamedTuple):

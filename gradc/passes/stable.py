@@ -1,17 +1,12 @@
 """Stable forms: what overflows, underflows or cancels on the way is computed by a way that does not.
 
-Each rule may only turn a non-finite or less accurate result into a better one. Two families:
-
-- functions that a user wrote out, like log(sum(exp(x))), log(1 + exp(x)), 1 - tanh(x)**2;
-- factors that the chain rule divides and multiplies by in turn, which is where the gradients of those overflow:
-  (g / f) * f is g, and exp(x) / (1 + exp(x)) is sigmoid(x).
+Each rule may only turn a non-finite or less accurate result into a better one: functions that a user wrote out, like
+log(sum(exp(x))), log(1 + exp(x)), 1 - tanh(x)**2. Their gradients are derived from the better form: see `rederive`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 
@@ -88,7 +83,21 @@ def _axes(node: Node) -> tuple[int, ...]:
 
 
 def _log(node: Node) -> Node | None:
+    """The logarithm of what only moves entries moves the entries of the logarithm."""
+    moves = []
     x = node.inputs[0]
+    while x.op.view or x.op.moves:
+        moves.append(x)
+        x = x.inputs[0]
+    result = _log_of(x)
+    if result is None:
+        return None
+    for move in reversed(moves):
+        result = apply(move.op, (result, *move.inputs[1:]), move.attrs)
+    return result
+
+
+def _log_of(x: Node) -> Node | None:
     if x.op is ops.sqrt:
         return _half(apply(ops.log, x.inputs))
     if x.op is sigmoid_op:
@@ -100,8 +109,7 @@ def _log(node: Node) -> Node | None:
         return ops.softplus(u)
     e = _sum_of_exp(x)
     if e is not None:
-        total = _under_views(x)
-        return _with_views_of(x, ops.logsumexp(e.inputs[0], total.attr("axes"), total.attr("keepdims")))
+        return ops.logsumexp(e.inputs[0], x.attr("axes"), x.attr("keepdims"))
     return _log_of_quotient(x)
 
 
@@ -120,6 +128,8 @@ def _log_of_quotient(x: Node) -> Node | None:
     u = _one_plus_exp(total)
     if u is not None and number(e) == 1:
         return -ops.softplus(u)
+    if e.op is ops.exp and u is e.inputs[0]:
+        return ops.log_sigmoid(u)
     sum_ = _under_views(total)
     if e.op is not ops.exp or sum_.op is not sum_op or sum_.inputs[0] is not e:
         return None
@@ -150,185 +160,29 @@ def _subtract(node: Node) -> Node | None:
 # --- products ----------------------------------------------------------------------------------------
 
 
-class Factor(NamedTuple):
-    """A node that a product multiplies by, or divides by."""
-
-    node: Node
-    inverse: bool = False
-
-
-GONE = Factor(constant(1.0))
-
-
-def _last_factors(product: Node) -> Iterator[tuple[Node, Factor]]:
-    """`product` as something times, or divided by, a factor: each way to see it so."""
-    if product.op is ops.multiply:
-        a, b = product.inputs
-        yield a, Factor(b)
-        yield b, Factor(a)
-    elif product.op is ops.divide:
-        yield product.inputs[0], Factor(product.inputs[1], True)
-    elif product.op is reshape_op or product.op is broadcast_op:
-        inner = _under_views(product)
-        if inner.op is ops.divide and inner.inputs[0].type == inner.inputs[1].type == inner.type:
-            above, below = inner.inputs
-            yield _with_views_of(product, above), Factor(_with_views_of(product, below), True)
-
-
-def _joined(rest: Node, factor: Factor) -> Node:
-    if factor is GONE:
-        return rest
-    return apply(ops.divide if factor.inverse else ops.multiply, (rest, factor.node))
-
-
-def _without_scale(node: Node) -> tuple[Node, Callable[[Node], Node]]:
-    """What `node` negates or multiplies by a number, and the function that does that to another node."""
-    if node.op is ops.negative:
-        return node.inputs[0], lambda x: apply(ops.negative, (x,))
-    if node.op is ops.multiply:
-        for c, x in (node.inputs, node.inputs[::-1]):
-            if c.op is CONSTANT and not c.type.shape:
-                return x, partial(_scaled, c)
-    return node, lambda x: x
-
-
-def _scaled(factor: Node, x: Node) -> Node:
-    return apply(ops.multiply, (x, factor))
-
-
-def _product(node: Node) -> Node | None:
-    """The last two factors of a product as one, or none; else what `f` does to the terms of a sum."""
-    for rest, factor in _last_factors(node):
-        core, scaled = _without_scale(rest)
-        for before, last in _last_factors(core):
-            merged = _merged(last, factor) or _merged(factor, last)
-            if merged is not None:
-                return _shaped(scaled(_joined(before, merged)), node)
-        found = _recognised(core, factor.node) if factor.inverse else None
-        if found is not None:
-            return _shaped(scaled(found.node), node)
-    return None
-
-
-def _shaped(value: Node, like: Node) -> Node:
-    """`value`, which may have lost factors that broadcast it, in the shape that it had."""
-    return value if value.shape == like.shape else ops.broadcast_to(value, like.shape)
-
-
-def _merged(a: Factor, b: Factor) -> Factor | None:
-    """`a` times `b` as one factor, where that avoids what might overflow."""
-    if a.node is b.node:
-        if a.inverse != b.inverse:
-            return GONE
-        return Factor(a.node.inputs[0], a.inverse) if a.node.op is ops.sqrt else None
-    if a.node.op is ops.divide:
-        above, below = a.node.inputs
-        if b.node is below and b.inverse == a.inverse:
-            return Factor(above, a.inverse)
-        if b.node is above and b.inverse != a.inverse:
-            return Factor(below, not a.inverse)
-        found = None if a.inverse or b.inverse else _recognised(b.node, below)
-        if found is not None:
-            return found if number(above) == 1 else Factor(apply(ops.multiply, (above, found.node)))
-    if a.node.op is ops.multiply and b.inverse != a.inverse and b.node in a.node.inputs:
-        x, y = a.node.inputs
-        return Factor(y if b.node is x else x, a.inverse)
-    if b.inverse and not a.inverse:
-        return _recognised(a.node, b.node) or _sum_below(a.node, b.node)
-    if a.inverse and b.inverse and a.node.op is ops.divide:
-        e = _sum_of_exp(b.node)
-        return Factor(e, True) if e is not None and _is_softmax(a.node, e) else None
-    return None
-
-
-def _sum_below(above: Node, e: Node) -> Factor | None:
-    """softmax(u) / exp(u) is 1 / sum(exp(u))."""
-    if e.op is not ops.exp or not _is_softmax(above, e):
-        return None
-    return Factor(ops.sum(e, _axes(above.inputs[1]), keepdims=True), True)
-
-
-def _is_softmax(node: Node, e: Node) -> bool:
-    """True when `node` is the quotient of x - max(x) that `softmax` builds, x the exponent of `e`."""
-    if node.op is not ops.divide:
-        return False
-    above, total = node.inputs[0], _under_views(node.inputs[1])
-    shifted = total.op is sum_op and total.inputs[0] is above and above.op is ops.exp and _is_shifted(above.inputs[0])
-    return shifted and above.inputs[0].inputs[0] is e.inputs[0]
-
-
-def _recognised(above: Node, below: Node) -> Factor | None:
-    """above / below as a function that neither overflows nor cancels."""
-    if above.op is ops.exp:
-        u = above.inputs[0]
-        if _one_plus_exp(below) is u:
-            return Factor(ops.sigmoid(u))
-        if _sum_of_exp(below) is above:
-            return Factor(ops.softmax(u, _axes(below)))
-        if below.op is ops.add and above in below.inputs and below.inputs[0].op is below.inputs[1].op is ops.exp:
-            other = below.inputs[1] if below.inputs[0] is above else below.inputs[0]
-            return Factor(ops.sigmoid(u - other.inputs[0]))
-    if above.op is sigmoid_slope:
-        x, s = above.inputs
-        if below is s:
-            return Factor(ops.sigmoid(-x))
-        if below.op is sigmoid_op and _negates(below.inputs[0], x):
-            return Factor(s)
-    return None
-
-
-def _quotient(node: Node) -> Node | None:
+def _divide(node: Node) -> Node | None:
+    """exp(x) / (1 + exp(x)) is sigmoid(x), exp(x) / sum(exp(x)) is softmax(x), x / (1 / y) is x * y."""
     above, below = node.inputs
     if below.op is ops.divide and number(below.inputs[0]) == 1:
         return above * below.inputs[1]
-    return None
-
-
-def _distributed(node: Node) -> Node | None:
-    """(g / f + h) * f is g + h * f."""
-    for total, factor in _last_factors(node):
-        if total.op in (ops.add, ops.subtract, add_n) and any(_meets(term, factor) for term in total.inputs):
-            terms = tuple(_joined(term, factor) for term in total.inputs)
-            if all(t.type == node.type for t in terms):
-                return apply(total.op, terms)
-    return None
-
-
-def _meets(term: Node, factor: Factor) -> bool:
-    """True when `factor` merges with the last factor of `term`."""
-    core, _ = _without_scale(term)
-    if factor.inverse and _recognised(core, factor.node):
-        return True
-    return any(_merged(last, factor) or _merged(factor, last) for _, last in _last_factors(core))
-
-
-def _softmax_part(node: Node) -> Node | None:
-    """sum(g / S) * exp(u), where S = sum(exp(u)), is sum(g) * softmax(u)."""
-    for part, e in (node.inputs, node.inputs[::-1]):
-        if e.op is not ops.exp:
-            continue
-        outer, scaled = _without_scale(part)
-        total = _under_views(outer)
-        if total.op is not sum_op:
-            continue
-        found = _undivided(total.inputs[0], e)
-        if found is not None:
-            terms, below = found
-            whole = _with_views_of(outer, apply(sum_op, (terms,), total.attrs))
-            return _shaped(scaled(whole) * ops.softmax(e.inputs[0], _axes(below)), node)
-    return None
-
-
-def _undivided(terms: Node, e: Node) -> tuple[Node, Node] | None:
-    """(g, S) where `terms` is g / S, or has that as a factor, and S sums `e`."""
-    core, scaled = _without_scale(terms)
-    if core.op is ops.divide and core.inputs[0].type == core.type and _sum_of_exp(core.inputs[1]) is e:
-        return scaled(core.inputs[0]), core.inputs[1]
-    if core.op is ops.multiply:
-        for x, y in (core.inputs, core.inputs[::-1]):
-            found = _undivided(x, e) if x.op is ops.divide and x.type == core.type else None
-            if found is not None:
-                return scaled(apply(ops.multiply, (found[0], y))), found[1]
+    u = _one_plus_exp(below)
+    if u is not None and number(above) == 1:
+        return ops.sigmoid(-u)
+    if above.op is ops.exp:
+        u = above.inputs[0]
+        if _one_plus_exp(below) is u:
+            return ops.sigmoid(u)
+        if _sum_of_exp(below) is above:
+            return ops.softmax(u, _axes(below))
+        if below.op is ops.add and above in below.inputs and below.inputs[0].op is below.inputs[1].op is ops.exp:
+            other = below.inputs[1] if below.inputs[0] is above else below.inputs[0]
+            return ops.sigmoid(u - other.inputs[0])
+    if above.op is sigmoid_slope:
+        x, s = above.inputs
+        if below is s:
+            return ops.sigmoid(-x)
+        if below.op is sigmoid_op and _negates(below.inputs[0], x):
+            return s
     return None
 
 
@@ -342,6 +196,11 @@ def _twice_divided(node: Node) -> Node | None:
             largest = constant(np.finfo(e.dtype).max / 8, e.dtype)
             return apply(ops.multiply, (apply(ops.multiply, (a, apply(ops.minimum, (e, largest)))), b))
     return None
+
+
+def _reciprocal(node: Node) -> Node | None:
+    u = _one_plus_exp(node.inputs[0])
+    return ops.sigmoid(-u) if u is not None else None
 
 
 def _scalings(node: Node) -> Node | None:
@@ -374,24 +233,44 @@ def _placed_terms(node: Node) -> Node | None:
     return None
 
 
-RULES: dict[Op, tuple[Rule, ...]] = {
-    ops.add: (_placed_terms,),
-    add_n: (_placed_terms,),
+Rules = dict[Op, tuple[Rule, ...]]
+
+FORMS: Rules = {
     ops.log: (_log,),
     ops.log1p: (_log1p,),
-    ops.subtract: (_subtract, _placed_terms),
-    ops.divide: (_quotient, _product, _distributed),
-    ops.multiply: (_scalings, _twice_divided, _product, _distributed, _softmax_part),
+    ops.reciprocal: (_reciprocal,),
+    ops.subtract: (_subtract,),
+    ops.divide: (_divide,),
+}
+"""What to look at for functions that are written out, each the last op of one."""
+
+SIGNS: frozenset[Op] = frozenset({ops.exp, ops.sqrt, ops.tanh, sigmoid_op})
+"""The ops without which there are none of them."""
+
+SUMS: Rules = {
+    ops.add: (_placed_terms,),
+    add_n: (_placed_terms,),
+    ops.subtract: (*FORMS[ops.subtract], _placed_terms),
+    ops.multiply: (_scalings, _twice_divided),
 }
 
 
 def stabilising() -> Rewriting:
     """Apply the first rule that fits."""
+    return _applying({**FORMS, **SUMS}, [])
 
+
+def recognising(found: list[Node]) -> Rewriting:
+    """Put functions that are written out in their stable form; `found` gets every node that this replaced."""
+    return _applying(FORMS, found)
+
+
+def _applying(rules: Rules, replaced: list[Node]) -> Rewriting:
     def step(node: Node) -> Node:
-        for rule in RULES.get(node.op, ()):
+        for rule in rules.get(node.op, ()):
             better = rule(node) if node.dtype.kind == "f" else None
             if better is not None and better.type == node.type:
+                replaced.append(node)
                 return better
         return node
 
