@@ -65,7 +65,7 @@ def differentiate(
     """
     if not isinstance(graph, Graph):
         raise ArgumentError(f"differentiate: expected a graph, got {type(graph).__name__}")
-    if seed not in (None, False, True) or (seed and mode == "forward"):
+    if not (seed is None or isinstance(seed, bool)) or (seed and mode == "forward"):
         raise ArgumentError(f"differentiate: seed is True or False, and for reverse mode only, got {seed!r} in mode {mode!r}")
     if mode not in ("reverse", "forward"):
         raise ArgumentError(f"differentiate: mode is 'reverse' or 'forward', got {mode!r}")

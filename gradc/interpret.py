@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ArgumentError, FeedError, GraphError
-from gradc.ir import PLACEHOLDER, Array, Graph, Node, concrete_type, describe, walk
+from gradc.ir import PLACEHOLDER, Array, Graph, Node, concrete_type, describe, has_masked_entries, walk
 from gradc.types import TensorType, bind_shape, check_shape, resolve, show_shape
 
 
@@ -45,6 +45,8 @@ def as_feed(name: str, node: Node, value: Any) -> Array:
     dtype = node.dtype
     if isinstance(value, Node):
         raise FeedError(f"feed {name!r} ({node.type}): got a node, expected a value")
+    if has_masked_entries(value):
+        raise FeedError(f"feed {name!r}: masked entries would count as data; give what stands for them: value.filled(0)")
     if isinstance(value, (np.ndarray, np.generic)):
         if value.dtype != dtype and value.dtype.newbyteorder("=") != dtype:
             raise FeedError(

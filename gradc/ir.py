@@ -394,8 +394,15 @@ def constant(value: Any, dtype: Any = None) -> Node:
     return _constant(_as_array(value, dtype, "constant"))
 
 
+def has_masked_entries(value: Any) -> bool:
+    """True for a masked array that masks something. NumPy imports numpy.ma when first asked for it: plain arrays do not ask."""
+    return isinstance(value, np.ndarray) and type(value) is not np.ndarray and bool(np.ma.is_masked(value))
+
+
 def _as_array(value: Any, dtype: Any, where: str) -> Array:
     """A copy of `value` as an array of numbers."""
+    if has_masked_entries(value):
+        raise ArgumentError(f"{where}: masked entries would count as data; give what stands for them: value.filled(0), np.where")
     try:
         array = np.array(value, dtype=dtype, order="C")
     except OverflowError as error:
@@ -717,6 +724,24 @@ class Node:
 
     def __rxor__(self, other: Any) -> Node:
         return _fn("bitwise_xor")(other, self)
+
+    def __lshift__(self, other: Any) -> Node:
+        return _fn("left_shift")(self, other)
+
+    def __rlshift__(self, other: Any) -> Node:
+        return _fn("left_shift")(other, self)
+
+    def __rshift__(self, other: Any) -> Node:
+        return _fn("right_shift")(self, other)
+
+    def __rrshift__(self, other: Any) -> Node:
+        return _fn("right_shift")(other, self)
+
+    def __divmod__(self, other: Any) -> tuple[Node, Node]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Node, Node]:
+        return other // self, other % self
 
     def __lt__(self, other: Any) -> Node:
         return _fn("less")(self, other)

@@ -120,7 +120,7 @@ def trace(fn: Callable[..., Any], *specs: Any, **named: Any) -> Graph:
     """The graph of a plain NumPy function: `fn` is called once, on nodes.
 
     Arguments are given as to `fn`. Each `spec` becomes a placeholder with the name of its parameter, also within lists,
-    tuples and dictionaries (`params["w"]` is named `params_w`, `xs[0]` is named `xs_0`). Everything else, arrays
+    tuples and dictionaries (`params["w"]` and `params.w` are named `params_w`, `xs[0]` is named `xs_0`). Everything else, arrays
     and numbers too, is passed as it is and becomes part of the graph. Loops and branches on plain Python values run now.
 
     Returns:
@@ -168,7 +168,8 @@ def _placeholders(graph: Graph, name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _placeholders(graph, f"{name}_{k}", v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        items = [_placeholders(graph, f"{name}_{k}", v) for k, v in enumerate(value)]
+        keys = getattr(value, "_fields", range(len(value)))
+        items = [_placeholders(graph, f"{name}_{k}", v) for k, v in zip(keys, value, strict=True)]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
 

@@ -17,7 +17,7 @@ from gradc.ir import Array, Graph, Node, paused_collector
 from gradc.measure import Memory, Profile, memory_of, profile
 from gradc.passes import DEFAULT, PassReport, optimise
 from gradc.plan import Plan, make_plan
-from gradc.types import Dim, TensorType, show_shape
+from gradc.types import Dim, TensorType, as_size, show_shape
 
 _KEPT_PROGRAMS = 8
 _LONG_NODES = 1000
@@ -222,11 +222,14 @@ class Executable:
 
         Raises:
             FeedError: a dimension is not of this graph.
+            ShapeError: its value is negative or no integer.
         """
         names = {name for node in self.graph.placeholders.values() for s in node.shape if isinstance(s, Dim) for name in s.names}
         wrong = dims.keys() - names
         if wrong:
             raise FeedError(f"memory: {', '.join(sorted(wrong))} is no dimension; there are {', '.join(sorted(names)) or 'none'}")
+        for name, size in dims.items():
+            as_size(size, f"memory: {name}")
         unknown = frozenset(names - dims.keys())
         return memory_of(self._plan({**dict.fromkeys(unknown, _TYPICAL_SIZE), **dims}), unknown)
 

@@ -265,3 +265,23 @@ def test_a_running_sum_of_slices_stays_in_one_buffer():
     assert exe.source.count("copyto(v") == 1  # of the feed, which is not ours to write into
     feeds = {"x": np.arange(1000.0)}
     np.testing.assert_array_equal(exe(feeds)["y"], gc.evaluate(g, feeds)[g.outputs["y"]])
+
+
+def test_masked_entries_are_never_taken_for_data():
+    g = gc.Graph("g")
+    x = g.placeholder("x", 2)
+    g.output("y", 2 * x)
+    run = g.compile()
+    masked = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+    with pytest.raises(errors.FeedError, match="masked entries"):
+        run(x=masked)
+    with pytest.raises(errors.ArgumentError, match="masked entries"):
+        gc.constant(masked)
+    np.testing.assert_array_equal(run(x=np.ma.masked_array([1.0, 2.0]))["y"], [2, 4])
+
+
+def test_sizes_that_memory_is_asked_for_are_checked():
+    g = gc.Graph("g")
+    g.output("y", g.placeholder("x", "n") + 1)
+    with pytest.raises(errors.ShapeError, match="cannot be negative"):
+        g.compile().memory(n=-5)

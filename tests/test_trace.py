@@ -47,7 +47,7 @@ def test_containers_of_specs_keep_their_shape_and_name_placeholders_by_the_way_t
 
     layers = [Layer(gc.spec((3, 3)), gc.spec(3)), Layer(gc.spec((3, 3)), gc.spec(3))]
     graph = gc.trace(net, VECTOR, layers, options={"slope": 0.5})
-    assert list(graph.placeholders) == ["x", "layers_0_0", "layers_0_1", "layers_1_0", "layers_1_1"]
+    assert list(graph.placeholders) == ["x", "layers_0_w", "layers_0_b", "layers_1_w", "layers_1_b"]
 
 
 @pytest.mark.parametrize(
@@ -178,3 +178,14 @@ def test_errors_that_the_function_raises_itself_come_through():
 def test_nodes_have_no_attributes_that_arrays_have_not():
     x = gc.Graph("g").placeholder("x", 3)
     assert not hasattr(x, "no_such_thing") and not hasattr(x, "tofile") and x.copy() is x
+
+
+def test_shifts_and_divmod_are_operators_too():
+    counts = np.array([1, 5, 7])
+
+    def fn(i):
+        return (i << 2, 2 << i, i >> 1, 1000 >> i, *divmod(i, 3), *divmod(17, i))
+
+    run = gc.trace(fn, gc.spec(3, "int64")).compile()
+    for got, wanted in zip(run(i=counts).values(), fn(counts), strict=True):
+        np.testing.assert_array_equal(got, wanted)

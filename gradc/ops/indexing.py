@@ -267,6 +267,8 @@ def one_hot(labels: Any, depth: int, dtype: Any = "float64") -> Node:
     (node,) = lift((labels,), "one_hot")
     if node.dtype.kind not in "iu":
         raise DTypeError(f"one_hot: labels are integers, got {node.dtype}")
+    if not isinstance(depth, (int, np.integer)) or depth < 0:
+        raise ArgumentError(f"one_hot: depth is the number of classes, an integer from 0, got {depth!r}")
     classes = constant(np.arange(depth, dtype=node.dtype))
     return call("equal", call("expand_dims", node, -1), classes).astype(dtype)
 
