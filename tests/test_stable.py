@@ -44,7 +44,7 @@ WRITTEN = {
 }
 
 
-def derivatives(fn, point, order, mode, chosen=passes.DEFAULT):
+def derivatives(fn, point, order, modes, chosen=passes.DEFAULT):
     """The weighted sum of fn and its derivatives along one direction, as one function of the point."""
     graph = gc.Graph("written")
     x = graph.placeholder("x", point.shape, point.dtype)
@@ -53,6 +53,7 @@ def derivatives(fn, point, order, mode, chosen=passes.DEFAULT):
     graph.output("y", (value * weights).sum())
     feeds, name = {"x": point}, "y"
     for k in range(order):
+        mode = "forward" if modes == "mixed" and k else "reverse" if modes == "mixed" else modes
         graph = gc.differentiate(graph, "x", of=name, mode=mode, on_disconnected="zeros")
         name = list(graph.outputs)[-1]
         if mode == "forward":
@@ -62,7 +63,7 @@ def derivatives(fn, point, order, mode, chosen=passes.DEFAULT):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("mode", ["reverse", "forward"])
+@pytest.mark.parametrize("mode", ["reverse", "forward", "mixed"])
 @pytest.mark.parametrize("order", [0, 1, 2])
 @pytest.mark.parametrize("name", WRITTEN)
 def test_written_out_functions_are_as_good_as_the_ones_they_are(name, order, mode, dtype):
