@@ -770,15 +770,15 @@ class Node:
         """The matrix transpose: the last two axes swapped."""
         return _fn("matrix_transpose")(self)
 
-    def reshape(self, *shape: Any) -> Node:
+    def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> Node:
         """`np.reshape`; the shape as one tuple or as several arguments, -1 for what is left."""
-        return _fn("reshape")(self, shape[0] if len(shape) == 1 else shape)
+        return _fn("reshape")(self, shape[0] if len(shape) == 1 else shape, order)
 
     def transpose(self, *axes: Any) -> Node:
         """`np.transpose`; the axes as one tuple or as several arguments."""
         return _fn("transpose")(self, axes[0] if len(axes) == 1 else (axes or None))
 
-    def astype(self, dtype: Any) -> Node:
+    def astype(self, dtype: Any, *, copy: Any = True) -> Node:
         """`ndarray.astype`."""
         return _fn("astype")(self, dtype)
 
@@ -806,6 +806,7 @@ class Node:
     argsort = _method("argsort")
     clip = _method("clip")
     compress = _method("compress")
+    copy = _method("copy")
     cumprod = _method("cumprod")
     cumsum = _method("cumsum")
     diagonal = _method("diagonal")

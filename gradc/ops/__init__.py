@@ -2,14 +2,18 @@
 
 from gradc.ops import (
     activations,
+    creation,
     differences,
     elementwise,
     indexing,
+    joining,
     linalg,
     nn,
     norms,
     order,
+    padding,
     products,
+    rearranging,
     reduction,
     scan,
     shaping,
@@ -17,16 +21,20 @@ from gradc.ops import (
     statistics,
 )
 from gradc.ops.activations import *  # noqa: F403
+from gradc.ops.creation import *  # noqa: F403
 from gradc.ops.differences import *  # noqa: F403
 from gradc.ops.elementwise import *  # noqa: F403
 from gradc.ops.elementwise import abs_ as abs
 from gradc.ops.elementwise import round_ as round
 from gradc.ops.indexing import *  # noqa: F403
+from gradc.ops.joining import *  # noqa: F403
 from gradc.ops.linalg import *  # noqa: F403
 from gradc.ops.nn import *  # noqa: F403
 from gradc.ops.norms import *  # noqa: F403
 from gradc.ops.order import *  # noqa: F403
+from gradc.ops.padding import *  # noqa: F403
 from gradc.ops.products import *  # noqa: F403
+from gradc.ops.rearranging import *  # noqa: F403
 from gradc.ops.reduction import *  # noqa: F403
 from gradc.ops.reduction import all_ as all
 from gradc.ops.reduction import any_ as any
@@ -47,6 +55,10 @@ __all__ = [
     "round",
     "sum",
     *activations.__all__,
+    *creation.__all__,
+    *joining.__all__,
+    *padding.__all__,
+    *rearranging.__all__,
     *differences.__all__,
     *elementwise.__all__,
     *indexing.__all__,

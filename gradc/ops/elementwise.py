@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError
-from gradc.ir import CONSTANT, Call, Kernel, Node, Op, apply, lift
+from gradc.ir import CONSTANT, NUMPY, Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import ZERO, call, elementwise, function, linear, op
 from gradc.ops.recipes import BITS, do, recipe
 from gradc.ops.samples import at, cases, normal, points, ranges, reals, sample, uniform
@@ -1291,11 +1291,14 @@ astype_op = linear(
 
 
 @function(samples=cases(lambda: sample([1.5, -2.5], dtype="float64"), lambda: sample(normal(2, 3), dtype="float64")))
-def astype(x: Any, dtype: Any) -> Node:
+def astype(x: Any, dtype: Any, *, copy: Any = True, device: Any = None) -> Node:
     """`ndarray.astype`: a cast; to an integer or bool it ends the gradient."""
     (node,) = lift((x,), "astype")
     target = as_dtype(dtype, "astype")
     return node if target == node.dtype else apply(astype_op, (node,), (("dtype", target),))
+
+
+NUMPY[np.astype] = astype  # its arguments have no names, so that samples cannot call it
 
 
 def floating(x: Any, where: str) -> Node:

@@ -179,8 +179,20 @@ place_op = op(
 )
 
 
+def _takes_all(entry: tuple[Any, ...], size: Size) -> bool:
+    """True for a slice of all entries of an axis, forwards or backwards."""
+    start, stop, step = entry
+    if step == -1:
+        return stop is None and (start is None or (isinstance(size, int) and start == size - 1))
+    return entry == (0, size, 1)
+
+
 def place(g: Node, index: tuple[Entry, ...], shape: Shape) -> Node:
-    """Zeros of `shape` with `g` at `index`: the adjoint of basic indexing."""
+    """Zeros of `shape` with `g` at `index`: the adjoint of basic indexing. A view of `g` where the index takes every entry."""
+    slices = tuple((0, 1, 1) if isinstance(e, int) else e for e in index if e != "new")
+    if all(_takes_all(e, size) for e, size in zip(slices, shape, strict=True)):
+        whole = call("reshape", g, shape)
+        return apply(getitem_op, (whole,), (("index", slices),)) if any(e[2] == -1 for e in slices) else whole
     return apply(place_op, (g,), (("index", index), ("shape", shape)))
 
 

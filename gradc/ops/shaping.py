@@ -1,16 +1,17 @@
-"""Ops that move entries and compute none: reshape, transpose, broadcast, concatenate, fill, dimensions."""
+"""Ops that move no entry in memory: reshape, transpose, broadcast; sums of terms, dimensions as values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from gradc.errors import ArgumentError, ShapeError
-from gradc.ir import Call, Kernel, Node, apply, constant, lift
+from gradc.ir import NUMPY, Call, Kernel, Node, apply, constant, lift
 from gradc.ops.declare import call, function, linear, op
-from gradc.ops.samples import cases, normal, sample
+from gradc.ops.samples import Sample, cases, normal, sample
 from gradc.types import (
     Dim,
     Shape,
@@ -27,17 +28,22 @@ from gradc.types import (
 )
 
 __all__ = [
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "broadcast_arrays",
     "broadcast_to",
-    "concatenate",
     "expand_dims",
+    "flatten",
     "matrix_transpose",
-    "ones_like",
+    "moveaxis",
+    "permute_dims",
     "ravel",
     "reshape",
+    "rollaxis",
     "squeeze",
     "swapaxes",
     "transpose",
-    "zeros_like",
 ]
 
 # --- reshape -----------------------------------------------------------------------------------------
@@ -67,30 +73,50 @@ reshape_op = linear(
         lambda: sample(normal(2, 3), shape=(3, 2)),
         lambda: sample(normal(2, 3), shape=-1),
         lambda: sample(normal(2, 3, 2), shape=(-1, 2)),
+        lambda: sample(normal(2, 3, 2), shape=[3, -1], order="F"),
         lambda: sample(2.0, shape=(1, 1)),
+        lambda: sample(normal(0, 3), shape=(3, 0, 2)),
     ),
 )
-def reshape(x: Any, shape: Any) -> Node:
-    """`np.reshape`, in C order; one entry of `shape` may be -1."""
-    (node,) = lift((x,), "reshape")
-    target = _complete(node, shape if isinstance(shape, (tuple, list)) else (shape,))
+def reshape(a: Any, shape: Any, order: str = "C", *, copy: Any = None) -> Node:
+    """`np.reshape`; one entry of `shape` may be -1. In Fortran order the first axis varies fastest.
+
+    Raises:
+        ShapeError: the shape does not hold as many entries.
+    """
+    (node,) = lift((a,), "reshape")
+    target = _complete(node, tuple(shape) if isinstance(shape, (tuple, list, np.ndarray)) else (shape,))
+    if is_fortran(order, "reshape"):
+        return transpose(reshape(transpose(node), target[::-1]))
     return node if target == node.shape else apply(reshape_op, (node,), (("shape", target),))
 
 
+def is_fortran(order: object, where: str) -> bool:
+    """True for "F". A node has no memory layout, so "A" and "K" are "C".
+
+    Raises:
+        ArgumentError: it is none of the four.
+    """
+    if order not in ("C", "F", "A", "K"):
+        raise ArgumentError(f"{where}: order is 'C', 'F', 'A' or 'K', got {order!r}")
+    return order == "F"
+
+
 def _complete(node: Node, shape: Sequence[Any]) -> Shape:
-    open_ = [k for k, s in enumerate(shape) if isinstance(s, int) and s == -1]
+    open_ = [k for k, s in enumerate(shape) if isinstance(s, (int, np.integer)) and s == -1]
     if not open_:
         return as_shape(shape, "reshape")
     if len(open_) > 1:
         raise ShapeError(f"reshape: only one dimension can be -1, got {tuple(shape)}")
     known = as_shape([s for k, s in enumerate(shape) if k != open_[0]], "reshape")
-    missing = _quotient(node.size, size_of(known))
+    missing = quotient(node.size, size_of(known))
     if missing is None:
         raise ShapeError(f"reshape: {show_shape(node.shape)} cannot be reshaped to {tuple(shape)}: the -1 is no whole number")
     return (*known[: open_[0]], missing, *known[open_[0] :])
 
 
-def _quotient(total: Size, part: Size) -> Size | None:
+def quotient(total: Size, part: Size) -> Size | None:
+    """`total / part` where that is a whole number, by symbols too; else None."""
     if total == part:
         return 1
     if part == 0 or part == 1:
@@ -101,41 +127,102 @@ def _quotient(total: Size, part: Size) -> Size | None:
 
     from gradc.types import dim
 
-    quotient = sympy.cancel(_sympy(total) / _sympy(part))
-    return dim(quotient) if quotient.is_polynomial() and quotient.is_integer else None
+    ratio = sympy.cancel(_sympy(total) / _sympy(part))
+    return dim(ratio) if ratio.is_polynomial() and ratio.is_integer else None
 
 
 def _sympy(size: Size) -> Any:
     return size.expr if isinstance(size, Dim) else size
 
 
-@function(numpy=(np.ravel,), samples=cases(lambda: sample(normal(2, 3))))
-def ravel(x: Any) -> Node:
-    """`np.ravel`: all entries in C order, 1-d."""
-    return reshape(x, -1)
+def _flat_samples() -> list[Sample]:
+    arrays = (normal(2, 3), normal(3, 2, 2), normal(4), np.asarray(2.0), normal(0, 2), normal(1, 1, 3))
+    return [*(sample(a) for a in arrays), sample(normal(2, 3), order="F"), sample(normal(3, 2, 2), order="A")]
 
 
-@function(numpy=(np.expand_dims,), samples=cases(lambda: sample(normal(3), axis=0), lambda: sample(normal(2, 3), axis=(0, -1))))
-def expand_dims(x: Any, axis: Any) -> Node:
+@function(numpy=(np.ravel,), samples=_flat_samples)
+def ravel(a: Any, order: str = "C") -> Node:
+    """`np.ravel`: all entries, 1-d."""
+    return reshape(a, -1, order)
+
+
+@function(samples=_flat_samples)
+def flatten(a: Any, order: str = "C") -> Node:
+    """`ndarray.flatten`: all entries, 1-d."""
+    return reshape(a, -1, order)
+
+
+@function(
+    numpy=(np.expand_dims,),
+    samples=cases(
+        lambda: sample(normal(3), axis=0),
+        lambda: sample(normal(2, 3), axis=(0, -1)),
+        lambda: sample(normal(2, 3), axis=[1, 3]),
+        lambda: sample(2.0, axis=-1),
+        lambda: sample(normal(0, 3), axis=1),
+        lambda: sample(normal(3, 2), axis=()),
+    ),
+)
+def expand_dims(a: Any, axis: Any) -> Node:
     """`np.expand_dims`: new axes of length 1 at `axis` of the result."""
-    (node,) = lift((x,), "expand_dims")
+    (node,) = lift((a,), "expand_dims")
     count = len(axis) if isinstance(axis, (tuple, list)) else 1
     axes = normalize_axes(axis, node.ndim + count, "expand_dims")
     rest = iter(node.shape)
     return reshape(node, tuple(1 if k in axes else next(rest) for k in range(node.ndim + count)))
 
 
-@function(numpy=(np.squeeze,), samples=cases(lambda: sample(normal(1, 3, 1)), lambda: sample(normal(1, 3, 1), axis=-1)))
-def squeeze(x: Any, axis: Any = None) -> Node:
+@function(
+    numpy=(np.squeeze,),
+    samples=cases(
+        lambda: sample(normal(1, 3, 1)),
+        lambda: sample(normal(1, 3, 1), axis=-1),
+        lambda: sample(normal(1, 3, 1), axis=(0, 2)),
+        lambda: sample(normal(2, 1, 3), axis=1),
+        lambda: sample(normal(1, 1)),
+        lambda: sample(normal(0, 1, 2)),
+        lambda: sample(2.0),
+    ),
+)
+def squeeze(a: Any, axis: Any = None) -> Node:
     """`np.squeeze`: axes of length 1 removed."""
-    (node,) = lift((x,), "squeeze")
+    (node,) = lift((a,), "squeeze")
     axes = normalize_axes(axis, node.ndim, "squeeze")
     if axis is None:
-        axes = tuple(a for a in axes if node.shape[a] == 1)
-    for a in axes:
-        if node.shape[a] != 1:
-            raise ShapeError(f"squeeze: axis {a} of {show_shape(node.shape)} has length {node.shape[a]}, not 1")
+        axes = tuple(k for k in axes if node.shape[k] == 1)
+    for k in axes:
+        if node.shape[k] != 1:
+            raise ShapeError(f"squeeze: axis {k} of {show_shape(node.shape)} has length {node.shape[k]}, not 1")
     return reshape(node, tuple(s for k, s in enumerate(node.shape) if k not in axes))
+
+
+def _at_least(name: str, arrays: tuple[Any, ...], places: Callable[[int], tuple[int, ...]]) -> Any:
+    """Each array with axes of length 1 where those that it lacks belong: a node, or a tuple where there are several."""
+    made = tuple(expand_dims(x, places(x.ndim)) for a in arrays for x in lift((a,), name))
+    return made[0] if len(made) == 1 else made
+
+
+def _at_least_samples() -> list[Sample]:
+    arrays = (np.asarray(2.0), normal(3), normal(2, 3), normal(2, 1, 3), normal(0), normal(2, 2, 1, 2))
+    return [*(sample(a) for a in arrays), sample(1.5, normal(2), normal(2, 2))]
+
+
+@function(numpy=(np.atleast_1d,), samples=_at_least_samples)
+def atleast_1d(*arys: Any) -> Any:
+    """`np.atleast_1d`: a scalar becomes a vector of one entry. Several arrays give a tuple."""
+    return _at_least("atleast_1d", arys, lambda ndim: (0,) if ndim == 0 else ())
+
+
+@function(numpy=(np.atleast_2d,), samples=_at_least_samples)
+def atleast_2d(*arys: Any) -> Any:
+    """`np.atleast_2d`: a vector becomes one row. Several arrays give a tuple."""
+    return _at_least("atleast_2d", arys, lambda ndim: tuple(range(2 - ndim)))
+
+
+@function(numpy=(np.atleast_3d,), samples=_at_least_samples)
+def atleast_3d(*arys: Any) -> Any:
+    """`np.atleast_3d`: a vector of n entries has the shape (1, n, 1), a matrix gets a last axis. Several arrays give a tuple."""
+    return _at_least("atleast_3d", arys, lambda ndim: {0: (0, 1, 2), 1: (0, 2), 2: (2,)}.get(ndim, ()))
 
 
 # --- transpose ---------------------------------------------------------------------------------------
@@ -153,36 +240,114 @@ transpose_op = linear(
 @function(
     numpy=(np.transpose,),
     samples=cases(
-        lambda: sample(normal(2, 3)), lambda: sample(normal(2, 3, 4), axes=(1, 2, 0)), lambda: sample(normal(2, 3), axes=(-1, 0))
+        lambda: sample(normal(2, 3)),
+        lambda: sample(normal(2, 3, 4), axes=(1, 2, 0)),
+        lambda: sample(normal(2, 3), axes=(-1, 0)),
+        lambda: sample(normal(2, 3, 2)),
+        lambda: sample(normal(3)),
+        lambda: sample(2.0),
+        lambda: sample(normal(2, 0)),
     ),
 )
-def transpose(x: Any, axes: Any = None) -> Node:
+def transpose(a: Any, axes: Any = None) -> Node:
     """`np.transpose`: axes permuted, reversed by default."""
-    (node,) = lift((x,), "transpose")
-    asked = axes if isinstance(axes, (tuple, list)) else range(node.ndim)[::-1] if axes is None else (axes,)
-    given = tuple(normalize_axis(a, node.ndim, "transpose") for a in asked)
+    (node,) = lift((a,), "transpose")
+    asked = range(node.ndim)[::-1] if axes is None else axes if isinstance(axes, Iterable) else (axes,)
+    given = tuple(normalize_axis(k, node.ndim, "transpose") for k in asked)
     if sorted(given) != list(range(node.ndim)):
         raise ShapeError(f"transpose: {axes!r} is no permutation of the {node.ndim} axes of {show_shape(node.shape)}")
     return node if given == tuple(range(node.ndim)) else apply(transpose_op, (node,), (("axes", given),))
 
 
+permute_dims = transpose
+
+
 @function(
     numpy=(np.swapaxes,),
-    samples=cases(lambda: sample(normal(2, 3), axis1=-1, axis2=-2), lambda: sample(normal(2, 3, 4), axis1=0, axis2=2)),
+    samples=cases(
+        lambda: sample(normal(2, 3), axis1=-1, axis2=-2),
+        lambda: sample(normal(2, 3, 4), axis1=0, axis2=2),
+        lambda: sample(normal(2, 3, 2), axis1=1, axis2=-1),
+        lambda: sample(normal(3), axis1=0, axis2=0),
+        lambda: sample(normal(0, 2), axis1=0, axis2=1),
+    ),
 )
-def swapaxes(x: Any, axis1: Any = -1, axis2: Any = -2) -> Node:
+def swapaxes(a: Any, axis1: Any = -1, axis2: Any = -2) -> Node:
     """`np.swapaxes`; the last two axes by default."""
-    (node,) = lift((x,), "swapaxes")
-    a, b = normalize_axis(axis1, node.ndim, "swapaxes"), normalize_axis(axis2, node.ndim, "swapaxes")
+    (node,) = lift((a,), "swapaxes")
+    one, other = normalize_axis(axis1, node.ndim, "swapaxes"), normalize_axis(axis2, node.ndim, "swapaxes")
     order = list(range(node.ndim))
-    order[a], order[b] = order[b], order[a]
+    order[one], order[other] = order[other], order[one]
     return transpose(node, order)
 
 
-@function(numpy=(np.matrix_transpose,), samples=cases(lambda: sample(normal(2, 3))))
+@function(
+    numpy=(np.matrix_transpose,),
+    samples=cases(
+        lambda: sample(normal(2, 3)),
+        lambda: sample(normal(2, 3, 2)),
+        lambda: sample(normal(2, 1, 2, 3)),
+        lambda: sample(normal(3, 1)),
+        lambda: sample(normal(2, 0)),
+    ),
+)
 def matrix_transpose(x: Any) -> Node:
     """The last two axes swapped."""
     return swapaxes(x)
+
+
+def _in_order(axis: Any, ndim: int, where: str) -> tuple[int, ...]:
+    """`axis`, an integer or several, counted from 0 and in the order given, none twice."""
+    given = axis if isinstance(axis, (tuple, list)) else (axis,)
+    normalize_axes(given, ndim, where)
+    return tuple(normalize_axis(k, ndim, where) for k in given)
+
+
+@function(
+    numpy=(np.moveaxis,),
+    samples=cases(
+        lambda: sample(normal(2, 3), source=0, destination=-1),
+        lambda: sample(normal(2, 3, 4), source=-1, destination=0),
+        lambda: sample(normal(2, 3, 2), source=(0, 1), destination=(-1, 0)),
+        lambda: sample(normal(2, 1, 3), source=[2, 0], destination=[0, 1]),
+        lambda: sample(normal(2, 0, 3), source=0, destination=1),
+        lambda: sample(normal(3), source=0, destination=0),
+    ),
+)
+def moveaxis(a: Any, source: Any, destination: Any) -> Node:
+    """`np.moveaxis`: axes `source` go to the places `destination`, the others keep their order."""
+    (node,) = lift((a,), "moveaxis")
+    from_, to = _in_order(source, node.ndim, "moveaxis"), _in_order(destination, node.ndim, "moveaxis")
+    if len(from_) != len(to):
+        raise ArgumentError(
+            f"moveaxis: {len(from_)} axes cannot go to {len(to)} places: source {source}, destination {destination}"
+        )
+    order = [k for k in range(node.ndim) if k not in from_]
+    for place, axis in sorted(zip(to, from_, strict=True)):
+        order.insert(place, axis)
+    return transpose(node, order)
+
+
+@function(
+    numpy=(np.rollaxis,),
+    samples=cases(
+        lambda: sample(normal(2, 3), axis=1),
+        lambda: sample(normal(2, 3, 4), axis=-1, start=1),
+        lambda: sample(normal(2, 3, 2), axis=0, start=3),
+        lambda: sample(normal(2, 3, 2), axis=1, start=-1),
+        lambda: sample(normal(0, 3), axis=1),
+    ),
+)
+def rollaxis(a: Any, axis: Any, start: Any = 0) -> Node:
+    """`np.rollaxis`: `axis` goes before the axis that is at `start` now."""
+    (node,) = lift((a,), "rollaxis")
+    from_, before = normalize_axis(axis, node.ndim, "rollaxis"), operator.index(start)
+    if not -node.ndim <= before <= node.ndim:
+        raise ShapeError(f"rollaxis: start runs from {-node.ndim} to {node.ndim} for {show_shape(node.shape)}, got {start}")
+    before = before + node.ndim if before < 0 else before
+    order = [k for k in range(node.ndim) if k != from_]
+    order.insert(before - (from_ < before), from_)
+    return transpose(node, order)
 
 
 # --- broadcast ---------------------------------------------------------------------------------------
@@ -213,34 +378,74 @@ broadcast_op = linear(
 )
 
 
-@function(numpy=(np.broadcast_to,), samples=cases(lambda: sample(normal(3), shape=(2, 3)), lambda: sample(1.0, shape=(2,))))
-def broadcast_to(x: Any, shape: Any) -> Node:
+@function(
+    numpy=(np.broadcast_to,),
+    samples=cases(
+        lambda: sample(normal(3), shape=(2, 3)),
+        lambda: sample(1.0, shape=(2,)),
+        lambda: sample(normal(2, 1), shape=(2, 3)),
+        lambda: sample(normal(2, 1, 3), shape=(2, 2, 2, 3)),
+        lambda: sample(normal(1, 3), shape=(0, 3)),
+        lambda: sample(normal(3), shape=3),
+    ),
+)
+def broadcast_to(array: Any, shape: Any, subok: Any = False) -> Node:
     """`np.broadcast_to`."""
-    (node,) = lift((x,), "broadcast_to")
+    (node,) = lift((array,), "broadcast_to")
     target = as_shape(shape, "broadcast_to")
     return node if target == node.shape else apply(broadcast_op, (node,), (("shape", target),))
 
 
-# --- fill, dimensions --------------------------------------------------------------------------------
+@function(
+    numpy=(np.broadcast_arrays,),
+    samples=cases(
+        lambda: sample(normal(3), normal(2, 1)),
+        lambda: sample(normal(2, 1, 2), 1.5, normal(3, 1)),
+        lambda: sample(normal(2, 3)),
+        lambda: sample(normal(0, 3), normal(3)),
+        lambda: sample(normal(2), normal(2, seed=1)),
+    ),
+)
+def broadcast_arrays(*args: Any, subok: Any = False) -> tuple[Node, ...]:
+    """`np.broadcast_arrays`: all arrays in the one shape that they broadcast to."""
+    nodes = tuple(x for a in args for x in lift((a,), "broadcast_arrays"))
+    shape = broadcast_shapes(*(x.shape for x in nodes)) if nodes else ()
+    return tuple(broadcast_to(x, shape) for x in nodes)
 
 
-@function(numpy=(np.zeros_like,), samples=cases(lambda: sample(normal(3), gradient=False)), differentiable=False)
-def zeros_like(x: Any) -> Node:
-    """Zeros of the shape and dtype of `x`."""
-    return full_like(x, 0)
+# --- what a node is, dimensions ----------------------------------------------------------------------
 
 
-@function(numpy=(np.ones_like,), samples=cases(lambda: sample(normal(3), gradient=False)), differentiable=False)
-def ones_like(x: Any) -> Node:
-    """Ones of the shape and dtype of `x`."""
-    return full_like(x, 1)
+@function(numpy=(np.copy,), samples=lambda: [s for s in _flat_samples() if "order" not in s.attrs])
+def copy(a: Any, order: str = "K", subok: Any = False) -> Node:
+    """`np.copy`: the node itself, since nodes are immutable."""
+    is_fortran(order, "copy")
+    return lift((a,), "copy")[0]
 
 
-def full_like(x: Any, value: float) -> Node:
-    """One value in the shape and dtype of `x`: a scalar constant, broadcast."""
-    (node,) = lift((x,), "full_like")
-    return broadcast_to(constant(value, node.dtype), node.shape)
+def _size(a: Any, axis: Any = None) -> Size:
+    (node,) = lift((a,), "size")
+    return size_of(tuple(node.shape[k] for k in normalize_axes(axis, node.ndim, "size")))
 
+
+def _dtype_of(value: Any) -> Any:
+    return value.dtype if isinstance(value, Node) else value
+
+
+def _common_type(*arrays: Any) -> Any:
+    """`np.common_type` asks arrays for nothing but their dtypes."""
+    return np.common_type(*(np.empty(0, _dtype_of(a)) if isinstance(a, Node) else a for a in arrays))
+
+
+NUMPY[np.shape] = lambda a: lift((a,), "shape")[0].shape
+NUMPY[np.ndim] = lambda a: lift((a,), "ndim")[0].ndim
+NUMPY[np.size] = _size
+NUMPY[np.result_type] = lambda *given: np.result_type(*map(_dtype_of, given))
+NUMPY[np.can_cast] = lambda from_, to, casting="safe": np.can_cast(_dtype_of(from_), _dtype_of(to), casting)
+NUMPY[np.min_scalar_type] = _dtype_of
+NUMPY[np.common_type] = _common_type
+NUMPY[np.iscomplexobj] = lambda x: False
+NUMPY[np.isrealobj] = lambda x: True
 
 dimension_op = op(
     "dimension",
@@ -260,63 +465,7 @@ def dimension(size: Any, dtype: Any = "int64") -> Node:
     return apply(dimension_op, (), (("dtype", target), ("size", size)))
 
 
-# --- concatenate, add_n ------------------------------------------------------------------------------
-
-
-def _infer_concatenate(*types: TensorType, axis: int) -> TensorType:
-    first = types[0]
-    for t in types[1:]:
-        if t.ndim != first.ndim or any(a != b for k, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if k != axis):
-            raise ShapeError(f"concatenate: {show_shape(first.shape)} and {show_shape(t.shape)} differ beyond axis {axis}")
-    total: Size = 0
-    for t in types:
-        total = total + t.shape[axis]
-    shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
-    return TensorType(shape, np.result_type(*(t.dtype for t in types)))
-
-
-def _offset(xs: Sequence[Node], k: int, axis: int) -> Size:
-    offset: Size = 0
-    for x in xs[:k]:
-        offset = offset + x.shape[axis]
-    return offset
-
-
-def _concatenate_vjp(k: int, g: Node, out: Node, *xs: Node, axis: int) -> Node:
-    start = _offset(xs, k, axis)
-    return call("slice_axis", g, axis, start, start + xs[k].shape[axis])
-
-
-def _concatenate_jvp(k: int, t: Node, out: Node, *xs: Node, axis: int) -> Node:
-    start = _offset(xs, k, axis)
-    return call("place_axis", t, axis, start, out.shape)
-
-
-def _concatenate_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
-    operands = ", ".join(f"{{{k}}}" for k in range(len(inputs)))
-    return Kernel((Call(np.concatenate, "concatenate", f"({operands},), {attrs['axis']}, {{out}}"),))
-
-
-concatenate_op = op(
-    "concatenate",
-    infer=_infer_concatenate,
-    evaluate=lambda *xs, axis: np.concatenate(xs, axis),
-    vjp=_concatenate_vjp,
-    jvp=_concatenate_jvp,
-    kernel=_concatenate_kernel,
-    linear=True,
-)
-
-
-@function(numpy=(np.concatenate,))
-def concatenate(arrays: Sequence[Any], axis: Any = 0) -> Node:
-    """`np.concatenate` of a sequence of arrays along `axis`."""
-    if isinstance(arrays, Node) or not len(arrays):
-        raise ArgumentError("concatenate: expected a non-empty sequence of arrays")
-    nodes = lift(tuple(arrays), "concatenate")
-    if nodes[0].ndim == 0:
-        raise ShapeError("concatenate: 0-d arrays have no axis to join; use np.stack")
-    return apply(concatenate_op, nodes, (("axis", normalize_axis(axis, nodes[0].ndim, "concatenate")),))
+# --- add_n ------------------------------------------------------------------------------------------
 
 
 def _add_n(*xs: Any) -> Any:
