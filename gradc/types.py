@@ -331,6 +331,29 @@ def show_shape(shape: Shape) -> str:
     return f"({inner},)" if len(shape) == 1 else f"({inner})"
 
 
+def as_integer(value: Any, what: str) -> int:
+    """An integer that a user gave, NumPy's too; `what` names it in the error.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if not hasattr(value, "__index__"):
+        raise ArgumentError(f"{what} is an integer, got {value!r}")
+    try:
+        return int(value.__index__())
+    except TypeError as error:
+        if isinstance(error, TraceError):
+            raise
+        raise ArgumentError(f"{what} is an integer, got {value!r}") from None
+
+
+def as_integers(values: Any, what: str) -> list[int]:
+    """One integer, or several: a list of them."""
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    return [as_integer(v, what) for v in (values if isinstance(values, (tuple, list, range)) else (values,))]
+
+
 def normalize_axis(axis: object, ndim: int, where: str) -> int:
     """`axis` counted from 0.
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, ShapeError
-from gradc.ir import Node, apply, constant, lift
+from gradc.errors import ArgumentError, GradcError, ShapeError
+from gradc.ir import NUMPY, Node, apply, constant, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.samples import Sample, cases, normal, sample, uniform
 from gradc.ops.shaping import broadcast_arrays, broadcast_to, expand_dims, moveaxis, reshape
-from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape
+from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_integer, as_shape
 
 __all__ = [
     "arange",
@@ -49,19 +48,19 @@ def _shapes_samples(**attrs: Any) -> Callable[[], list[Sample]]:
 
 
 @function(numpy=(np.zeros,), samples=_shapes_samples(), differentiable=False)
-def zeros(shape: Any, dtype: Any = "float64") -> Node:
+def zeros(shape: Any, dtype: Any = "float64", order: str = "C", *, device: Any = None) -> Node:
     """Zeros. A shape is of integers and symbolic dimensions."""
     return _fill(0, as_shape(shape, "zeros"), as_dtype(dtype, "zeros"))
 
 
 @function(numpy=(np.ones,), samples=_shapes_samples(), differentiable=False)
-def ones(shape: Any, dtype: Any = "float64") -> Node:
+def ones(shape: Any, dtype: Any = "float64", order: str = "C", *, device: Any = None) -> Node:
     """Ones. A shape is of integers and symbolic dimensions."""
     return _fill(1, as_shape(shape, "ones"), as_dtype(dtype, "ones"))
 
 
 @function(samples=cases(lambda: sample(shape=(2, 3), fill_value=1.5, gradient=False)), differentiable=False)
-def full(shape: Any, fill_value: Any, dtype: Any = None) -> Node:
+def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", *, device: Any = None) -> Node:
     """`np.full`: one value, which may be a node, in a shape of integers and symbolic dimensions."""
     return _fill(fill_value, as_shape(shape, "full"), None if dtype is None else as_dtype(dtype, "full"))
 
@@ -99,6 +98,9 @@ def empty_like(
 ) -> Node:
     """`np.empty_like`, with zeros: a node cannot be filled later, and its value is the same at every run."""
     return _like(prototype, 0, dtype, shape, "empty_like")
+
+
+NUMPY[np.empty_like] = empty_like  # NumPy's own entries are whatever was in memory, so samples are not compared with it
 
 
 @function(
@@ -156,7 +158,12 @@ def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) ->
         start, stop = 0, start
     if not isinstance(stop, Dim):
         bounds: tuple[Any, ...] = (start, stop, 1 if step is None else step)
-        return constant(np.arange(*bounds, dtype=dtype))
+        try:
+            return constant(np.arange(*bounds, dtype=dtype))
+        except (ValueError, TypeError, ZeroDivisionError) as error:
+            if isinstance(error, GradcError):
+                raise
+            raise ArgumentError(f"arange: {bounds}: {error}") from None
     if isinstance(start, Dim) or start != 0 or step not in (None, 1):
         raise ShapeError(f"arange: up to the symbolic {stop} it runs from 0 by 1; write start + step * gc.arange(size)")
     return apply(range_op, (), (("dtype", as_dtype(dtype or "int64", "arange")), ("size", stop)))
@@ -182,7 +189,7 @@ def _as_dim(size: Any, where: str) -> Size:
 def tri(N: Any, M: Any = None, k: Any = 0, dtype: Any = "float64") -> Node:  # noqa: N803
     """`np.tri`: ones at and below the `k`-th diagonal. Sizes may be symbolic."""
     rows = _as_dim(N, "tri")
-    return triangle((rows, rows if M is None else _as_dim(M, "tri")), operator.index(k)).astype(dtype)
+    return triangle((rows, rows if M is None else _as_dim(M, "tri")), as_integer(k, "tri: k")).astype(dtype)
 
 
 @function(
@@ -192,7 +199,7 @@ def tri(N: Any, M: Any = None, k: Any = 0, dtype: Any = "float64") -> Node:  # n
 def eye(N: Any, M: Any = None, k: Any = 0, dtype: Any = "float64") -> Node:  # noqa: N803
     """`np.eye`: ones on the `k`-th diagonal. Sizes may be symbolic."""
     rows = _as_dim(N, "eye")
-    columns, offset = rows if M is None else _as_dim(M, "eye"), operator.index(k)
+    columns, offset = rows if M is None else _as_dim(M, "eye"), as_integer(k, "eye: k")
     if isinstance(rows, int) and isinstance(columns, int):
         return constant(np.eye(rows, columns, offset, as_dtype(dtype, "eye")))
     return call("equal", expand_dims(arange(rows), 1) + offset, arange(columns)).astype(dtype)
@@ -210,7 +217,7 @@ def _ends(start: Any, stop: Any, where: str) -> tuple[Node, Node]:
 
 
 def _whole(num: Any, where: str) -> int:
-    count = operator.index(num)
+    count = as_integer(num, f"{where}: the number of points")
     if count < 0:
         raise ArgumentError(f"{where}: the number of points is not negative, got {count}")
     return count

@@ -5,7 +5,6 @@ Parts are slices: views where they are read; and their adjoints are added in pla
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -18,7 +17,7 @@ from gradc.ir import Call, Kernel, Node, apply, lift, user_origin
 from gradc.ops.declare import call, function, op
 from gradc.ops.samples import Sample, Samples, cases, normal, sample
 from gradc.ops.shaping import atleast_1d, atleast_2d, atleast_3d, broadcast_to, expand_dims, moveaxis, quotient, ravel, reshape
-from gradc.types import Dim, Shape, Size, TensorType, as_dtype, as_shape, normalize_axis, show_shape, size_of
+from gradc.types import Dim, Shape, Size, TensorType, as_dtype, as_integer, as_shape, normalize_axis, show_shape, size_of
 
 __all__ = [
     "append",
@@ -310,10 +309,11 @@ def _sections(size: Size, sections: int, uneven: bool, where: str) -> list[Size]
 def _split(ary: Any, indices_or_sections: Any, axis: Any, uneven: bool, where: str) -> list[Node]:
     (node,) = lift((ary,), where)
     along = normalize_axis(axis, node.ndim, where)
-    if hasattr(indices_or_sections, "__len__"):
-        ends: list[Any] = [0, *(i if isinstance(i, Dim) else operator.index(i) for i in indices_or_sections), None]
+    given = indices_or_sections.tolist() if isinstance(indices_or_sections, np.ndarray) else indices_or_sections
+    if isinstance(given, (tuple, list, range)):
+        ends: list[Any] = [0, *(i if isinstance(i, Dim) else as_integer(i, f"{where}: an index") for i in given), None]
     else:
-        ends = _sections(node.shape[along], operator.index(indices_or_sections), uneven, where)
+        ends = _sections(node.shape[along], as_integer(given, f"{where}: the number of parts"), uneven, where)
     return [_part(node, along, start, stop) for start, stop in pairwise(ends)]
 
 
@@ -466,7 +466,7 @@ def _gathered(old: Node, new: Node, sources: list[int], axis: int) -> Node:
 
 def _insert_at(node: Node, axis: int, indices: Any, values: Node) -> Node:
     """All `values` before one index."""
-    index, size = operator.index(indices.item()), node.shape[axis]
+    index, size = as_integer(indices.item(), "insert: an index"), node.shape[axis]
     if isinstance(size, int) and not -size <= index <= size:
         raise ArgumentError(f"insert: index {index} is out of bounds for axis {axis} with size {size}")
     values = reshape(values, (1,) * (node.ndim - values.ndim) + values.shape)
@@ -501,7 +501,7 @@ def delete(arr: Any, obj: Any, axis: Any = None) -> Node:
         return _gathered(node, node, kept.tolist(), along)
     if not hasattr(obj, "__index__"):
         raise ShapeError(f"delete: axis {along} of {show_shape(node.shape)} is symbolic: delete one index, or give it a number")
-    index = operator.index(obj)
+    index = as_integer(obj, "delete: an index")
     before, after = _part(node, along, None, index), _part(node, along, index + 1, None)
     return before if index == -1 else _joined([before, after], along)
 

@@ -21,8 +21,8 @@ from gradc.ops.declare import call, function, linear
 from gradc.ops.indexing import place
 from gradc.ops.joining import concatenate
 from gradc.ops.samples import Sample, normal, sample
-from gradc.ops.shaping import broadcast_to, squeeze
-from gradc.types import Shape, Size, TensorType, show_shape
+from gradc.ops.shaping import broadcast_to
+from gradc.types import Shape, Size, TensorType, as_integer, normalize_axis, show_shape
 
 __all__ = ["pad"]
 
@@ -246,9 +246,9 @@ def _ramp(node: Node, widths: Widths, values: Any) -> Node:
     pairs = _pairs_of_nodes(values, node.ndim, "end_values")
 
     def ends(x: Node, axis: int, width: tuple[int, int]) -> Sequence[Node]:
-        edges = (_part(x, axis, 0, 1), _part(x, axis, -1, None))
+        edges = (x[(*(slice(None),) * axis, k)] for k in (0, -1))
         before, after = (
-            linspace(value, squeeze(edge, axis), w, False, dtype=x.dtype, axis=axis)
+            linspace(value, edge, w, False, dtype=x.dtype, axis=axis)
             for value, edge, w in zip(pairs[axis], edges, width, strict=True)
         )
         return before, _part(after, axis, None, None, -1)
@@ -265,7 +265,12 @@ def _statistic(node: Node, widths: Widths, mode: str, lengths: Any) -> Node:
 
     def ends(x: Node, axis: int, width: tuple[int, int]) -> Sequence[Node]:
         size = x.shape[axis]
-        counts = [None if n is None or (isinstance(size, int) and size <= n) else operator.index(n) for n in array[axis]]
+        counts = [
+            None
+            if n is None or (isinstance(size, int) and isinstance(n, int) and size <= n)
+            else as_integer(n, "pad: stat_length")
+            for n in array[axis]
+        ]
         if any(n is not None and n <= 0 for n in counts):
             raise ArgumentError(f"pad: stat_length counts entries and is positive, got {lengths!r}")
         chunks = (_part(x, axis, 0, counts[0]), x if counts[1] is None else _part(x, axis, -counts[1], None))
@@ -316,7 +321,7 @@ def _widths(pad_width: Any, ndim: int) -> Widths:
     if isinstance(pad_width, dict):
         rows: list[Any] = [(0, 0)] * ndim
         for axis, width in pad_width.items():
-            rows[axis] = width if isinstance(width, tuple) else (width, width)
+            rows[normalize_axis(axis, ndim, "pad")] = width if isinstance(width, tuple) else (width, width)
         pad_width = rows if rows else 0
     array = np.asarray(pad_width)
     if array.dtype.kind not in "iu" and array.size:

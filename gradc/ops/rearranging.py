@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -15,7 +14,19 @@ from gradc.ops.creation import triangle
 from gradc.ops.declare import call, function, linear
 from gradc.ops.samples import Sample, Samples, cases, normal, sample
 from gradc.ops.shaping import broadcast_to, ravel, reshape, transpose
-from gradc.types import Dim, Shape, Size, TensorType, dim, normalize_axes, normalize_axis, show_shape, slice_size
+from gradc.types import (
+    Dim,
+    Shape,
+    Size,
+    TensorType,
+    as_integer,
+    as_integers,
+    dim,
+    normalize_axes,
+    normalize_axis,
+    show_shape,
+    slice_size,
+)
 
 __all__ = [
     "diag",
@@ -94,7 +105,7 @@ def rot90(m: Any, k: Any = 1, axes: Any = (0, 1)) -> Node:
     if len(given) != 2 or given[0] == given[1]:
         raise ArgumentError(f"rot90: axes are two different axes, got {axes!r}")
     one, other = given
-    turns = operator.index(k) % 4
+    turns = as_integer(k, "rot90: k") % 4
     swapped = list(range(node.ndim))
     swapped[one], swapped[other] = other, one
     if turns == 1:
@@ -158,7 +169,7 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Node:
         return reshape(roll(ravel(node), shift, 0), node.shape)
     axes = axis if isinstance(axis, (tuple, list)) else (axis,)
     along = np.asarray([normalize_axis(k, node.ndim, "roll") for k in axes], int)
-    by = np.asarray([operator.index(s) for s in (shift if hasattr(shift, "__len__") else (shift,))], int)
+    by = np.asarray(as_integers(shift, "roll: a shift"), int)
     if along.size != by.size and 1 not in (along.size, by.size):
         raise ArgumentError(f"roll: {by.size} shifts for {along.size} axes: shift {shift!r}, axis {axis!r}")
     total: dict[int, int] = {}
@@ -195,7 +206,7 @@ def _repeated(node: Node, counts: Sequence[int], axes: Sequence[int]) -> Node:
 def tile(A: Any, reps: Any) -> Node:  # noqa: N803
     """`np.tile`: the array `reps` times along each axis. The adjoint is a sum over views of its own."""
     (node,) = lift((A,), "tile")
-    counts = [_count(r, "tile") for r in (reps if hasattr(reps, "__len__") else (reps,))]
+    counts = _counts(reps, "tile")
     node = reshape(node, (1,) * (len(counts) - node.ndim) + node.shape)
     counts = [1] * (node.ndim - len(counts)) + counts
     axes = [k for k, n in enumerate(counts) if n != 1]
@@ -203,11 +214,11 @@ def tile(A: Any, reps: Any) -> Node:  # noqa: N803
     return reshape(_repeated(node, [counts[k] for k in axes], axes), shape) if axes else node
 
 
-def _count(value: Any, where: str) -> int:
-    count = operator.index(value)
-    if count < 0:
-        raise ArgumentError(f"{where}: a number of repeats is not negative, got {count}")
-    return count
+def _counts(values: Any, where: str) -> list[int]:
+    counts = as_integers(values, f"{where}: a number of repeats")
+    if any(n < 0 for n in counts):
+        raise ArgumentError(f"{where}: a number of repeats is not negative, got {values!r}")
+    return counts
 
 
 def _repeat_total(x: TensorType, counts: Const, axis: int) -> Shape:
@@ -273,7 +284,7 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Node:
     """
     (node,) = lift((a,), "repeat")
     node, along = (ravel(node), 0) if axis is None else (node, normalize_axis(axis, node.ndim, "repeat"))
-    counts = [_count(r, "repeat") for r in (repeats if hasattr(repeats, "__len__") else (repeats,))]
+    counts = _counts(repeats, "repeat")
     if len(counts) == 1:
         after = reshape(node, (*node.shape[: along + 1], 1, *node.shape[along + 1 :]))
         wide = broadcast_to(after, (*node.shape[: along + 1], counts[0], *node.shape[along + 1 :]))
@@ -291,18 +302,23 @@ def _triangle_samples() -> list[Sample]:
     return [*_arrays((3, 3), (2, 3), (2, 2, 2), (0, 2), (3,)), *shifted, sample(normal(2, 2), k=5)]
 
 
+def _triangle(node: Node, k: Any, where: str) -> Node:
+    """True at and below a diagonal; of a vector, for the square matrix with it in all rows."""
+    return triangle(node.shape[-2:] if node.ndim > 1 else node.shape * 2, as_integer(k, f"{where}: k"))
+
+
 @function(numpy=(np.tril,), samples=_triangle_samples)
 def tril(m: Any, k: Any = 0) -> Node:
     """`np.tril`: zero above the `k`-th diagonal of the last two axes."""
     node = _at_least(1, m, "tril")
-    return call("where", triangle(node.shape[-2:] if node.ndim > 1 else node.shape * 2, operator.index(k)), node, 0)
+    return call("where", _triangle(node, k, "tril"), node, 0)
 
 
 @function(numpy=(np.triu,), samples=_triangle_samples)
 def triu(m: Any, k: Any = 0) -> Node:
     """`np.triu`: zero below the `k`-th diagonal of the last two axes."""
     node = _at_least(1, m, "triu")
-    below = triangle(node.shape[-2:] if node.ndim > 1 else node.shape * 2, operator.index(k) - 1)
+    below = _triangle(node, as_integer(k, "triu: k") - 1, "triu")
     return call("where", below, 0, node)
 
 
@@ -391,7 +407,7 @@ def diagonal(a: Any, offset: Any = 0, axis1: Any = 0, axis2: Any = 1) -> Node:
     one, other = normalize_axis(axis1, node.ndim, "diagonal"), normalize_axis(axis2, node.ndim, "diagonal")
     if one == other:
         raise ArgumentError(f"diagonal: axis1 and axis2 are two different axes, got {axis1} and {axis2}")
-    return apply(diagonal_op, (node,), (("axis1", one), ("axis2", other), ("offset", operator.index(offset))))
+    return apply(diagonal_op, (node,), (("axis1", one), ("axis2", other), ("offset", as_integer(offset, "diagonal: offset"))))
 
 
 @function(numpy=(np.trace,), samples=_diagonal_samples())
@@ -410,7 +426,7 @@ def trace(a: Any, offset: Any = 0, axis1: Any = 0, axis2: Any = 1, dtype: Any = 
 def diag(v: Any, k: Any = 0) -> Node:
     """`np.diag`: a matrix with the vector on its `k`-th diagonal; of a matrix, that diagonal."""
     node = _at_least(1, v, "diag")
-    offset = operator.index(k)
+    offset = as_integer(k, "diag: k")
     if node.ndim > 2:
         raise ShapeError(f"diag: a vector or a matrix is needed, got {show_shape(node.shape)}; see np.diagonal")
     if node.ndim == 2:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from gradc.types import (
     Size,
     TensorType,
     as_dtype,
+    as_integer,
     as_shape,
     broadcast_shapes,
     is_static,
@@ -341,7 +341,7 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Node:
 def rollaxis(a: Any, axis: Any, start: Any = 0) -> Node:
     """`np.rollaxis`: `axis` goes before the axis that is at `start` now."""
     (node,) = lift((a,), "rollaxis")
-    from_, before = normalize_axis(axis, node.ndim, "rollaxis"), operator.index(start)
+    from_, before = normalize_axis(axis, node.ndim, "rollaxis"), as_integer(start, "rollaxis: start")
     if not -node.ndim <= before <= node.ndim:
         raise ShapeError(f"rollaxis: start runs from {-node.ndim} to {node.ndim} for {show_shape(node.shape)}, got {start}")
     before = before + node.ndim if before < 0 else before
