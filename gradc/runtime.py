@@ -83,6 +83,11 @@ def _check_updates(graph: Graph, updates: Mapping[str, str]) -> None:
             raise ArgumentError(f"compile: update of {target!r} ({old.type}) by {source!r} ({new.type}): the types differ")
 
 
+def _names(placeholders: Mapping[str, Node]) -> set[str]:
+    """The symbolic dimensions that the shapes of `placeholders` name."""
+    return {size.text for node in placeholders.values() for size in node.shape if isinstance(size, Dim) and size.is_name}
+
+
 class Executable:
     """A compiled graph: call it with keywords, or with one mapping; it returns a dict in output order.
 
@@ -112,6 +117,8 @@ class Executable:
         self._newest: _Pool | None = None
         self._count = len(self._placeholders)
         self._ordered = _getter(tuple(graph.placeholders))
+        if _names(placeholders) - _names(graph.placeholders):
+            self._count = -1  # a size that only a feed without use tells: every call looks at all feeds
 
     def __repr__(self) -> str:
         return f"<Executable {self.graph.name!r}: {', '.join(self._placeholders)} -> {', '.join(self._outputs)}>"

@@ -285,3 +285,11 @@ def test_sizes_that_memory_is_asked_for_are_checked():
     g.output("y", g.placeholder("x", "n") + 1)
     with pytest.raises(errors.ShapeError, match="cannot be negative"):
         g.compile().memory(n=-5)
+
+
+def test_a_size_may_come_from_a_feed_that_nothing_reads():
+    g = gc.Graph("g")
+    g.output("y", np.zeros_like(g.placeholder("x", ("n",))))
+    run = g.compile()
+    for n in (0, 3, 1, 3):
+        assert run(x=np.ones(n))["y"].shape == (n,)
