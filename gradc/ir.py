@@ -806,7 +806,6 @@ class Node:
     argsort = _method("argsort")
     clip = _method("clip")
     compress = _method("compress")
-    copy = _method("copy")
     cumprod = _method("cumprod")
     cumsum = _method("cumsum")
     diagonal = _method("diagonal")

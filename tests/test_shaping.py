@@ -73,7 +73,7 @@ def triangle(x, n):
 
 
 def diagonals(x, n):
-    if x.ndim < 2:
+    if x.ndim < 2 or 0 in x.shape:
         return np.diagflat(x, n % 5 - 2)
     return np.diagonal(x, n % 3 - 1, n % x.ndim, (n + 1) % x.ndim) if n % 2 else np.diag(x.reshape(x.shape[0], -1), n % 3 - 1)
 

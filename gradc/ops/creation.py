@@ -253,8 +253,13 @@ def _steps(first: Node, last: Node, count: int, endpoint: bool) -> tuple[Node, N
     intervals = count - 1 if endpoint else count
     delta = last - first
     index = constant(np.arange(0, count, dtype=delta.dtype).reshape(-1, *[1] * delta.ndim))
-    step = delta / intervals if intervals > 0 else full_like(delta, np.nan)
-    points = (index * step if intervals > 0 else index * delta) + first
+    if intervals > 0:
+        step = delta / intervals
+        underflow = call("any", call("equal", step, 0))  # NumPy then divides first, for all points
+        points = call("where", underflow, index / intervals * delta, index * step) + first
+    else:
+        step = full_like(delta, np.nan)
+        points = index * delta + first
     return (_with_ends(points, None, last) if endpoint and count > 1 else points), step
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ArgumentError, ShapeError
-from gradc.ir import Call, Const, Kernel, Node, Op, apply, lift
+from gradc.ir import Call, Const, Kernel, Node, Op, apply, constant, lift
 from gradc.ops.creation import triangle
 from gradc.ops.declare import call, function, linear
 from gradc.ops.samples import Sample, Samples, cases, normal, sample
@@ -311,7 +311,7 @@ def _triangle(node: Node, k: Any, where: str) -> Node:
 def tril(m: Any, k: Any = 0) -> Node:
     """`np.tril`: zero above the `k`-th diagonal of the last two axes."""
     node = _at_least(1, m, "tril")
-    return call("where", _triangle(node, k, "tril"), node, 0)
+    return call("where", _triangle(node, k, "tril"), node, constant(0, node.dtype))
 
 
 @function(numpy=(np.triu,), samples=_triangle_samples)
@@ -319,7 +319,7 @@ def triu(m: Any, k: Any = 0) -> Node:
     """`np.triu`: zero below the `k`-th diagonal of the last two axes."""
     node = _at_least(1, m, "triu")
     below = _triangle(node, as_integer(k, "triu: k") - 1, "triu")
-    return call("where", below, 0, node)
+    return call("where", below, constant(0, node.dtype), node)
 
 
 # --- diagonals ---------------------------------------------------------------------------------------
