@@ -13,6 +13,7 @@ from random_graphs import build
 
 import gradc as gc
 from gradc import errors, passes, plan, runtime
+from gradc.ir import Const, Op, apply
 from gradc.ops.indexing import place
 from gradc.testing import check_gradients
 
@@ -293,3 +294,14 @@ def test_a_size_may_come_from_a_feed_that_nothing_reads():
     run = g.compile()
     for n in (0, 3, 1, 3):
         assert run(x=np.ones(n))["y"].shape == (n,)
+
+
+def test_attributes_that_print_alike_are_not_taken_for_each_other():
+    """An array of more than four entries prints as its type only."""
+    shifted = Op("shifted", infer=lambda x, *, by: x, evaluate=lambda x, *, by: x + by.array)
+    g = gc.Graph("g")
+    x = g.placeholder("x", (5,))
+    for k in (1, 2):
+        g.output(f"y{k}", apply(shifted, (x,), (("by", Const(np.full(5, float(k)))),)))
+    out = g.compile()(x=np.zeros(5))
+    assert (out["y1"][0], out["y2"][0]) == (1, 2)

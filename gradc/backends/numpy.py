@@ -381,7 +381,8 @@ class _Emitter:
     def _evaluation(self, node: Node, fresh: bool = False) -> str:
         """The global name of a node's evaluation with its attributes bound."""
         attrs = self.plan.attrs.get(node, {})
-        key = (node.op.name, (id(node.op), fresh, repr(sorted(attrs.items()))))
+        pairs = tuple(sorted(attrs.items()))  # by their text as well, which tells 1 from True; by themselves, arrays differ
+        key = (node.op.name, (id(node.op), fresh, repr(pairs), pairs))
         found = self._functions.get(key)
         if found is None:
             found = self._functions[key] = self._function(f"{node.op.name}_{len(self._functions)}", _bind(node, attrs, fresh))

@@ -109,10 +109,20 @@ def _infer_pad(x: TensorType, *, widths: Widths, mode: str) -> TensorType:
     return TensorType(_padded_shape(x.shape, widths), x.dtype)
 
 
-def _pad_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+_MANY = 64
+
+
+def _has_many_runs(shape: Sequence[Any], widths: Widths, mode: str) -> bool:
+    """True where the padding goes around so often that a call for each run would make a long program."""
+    return sum(len(_runs(size, *width, mode)) for size, width in zip(shape, widths, strict=True)) > _MANY
+
+
+def _pad_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel | None:
     """The array into the middle; then axis by axis, each run from the part that is filled already."""
     shape: Any = inputs[0].shape
     widths, mode = attrs["widths"], attrs["mode"]
+    if _has_many_runs(shape, widths, mode):
+        return None
     calls = [Call(np.copyto, "copyto", f"{{out}}[{_text(_centre(shape, widths))}], {{0}}")]
     for axis, (before, after) in enumerate(widths):
         rest = _centre(shape, widths)[axis + 1 :]
@@ -132,9 +142,11 @@ def _fold(g: Array, *, shape: tuple[int, ...], widths: Widths, mode: str) -> Arr
     return padded[_centre(shape, widths)]
 
 
-def _fold_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+def _fold_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel | None:
     """Backwards: the runs of an axis are added to the middle, the last axis first."""
     shape, widths, mode = attrs["shape"], attrs["widths"], attrs["mode"]
+    if _has_many_runs(shape, widths, mode):
+        return None
     calls = [Call(np.copyto, "copyto", "{s0}, {0}")]
     scratch = [inputs[0]]
     for axis in reversed(range(len(shape))):
@@ -348,6 +360,7 @@ def _samples() -> list[Sample]:
         sample(normal(3), pad_width=(2, 1), constant_values=5),
         sample(normal(2, 3), pad_width=2, mode="linear_ramp", end_values=(1.0, -1.0)),
         sample(normal(1, 2), pad_width=2, mode="reflect"),
+        sample(normal(2), pad_width=70, mode="reflect"),
         sample(normal(2, 3), pad_width={1: (1, 2)}),
         sample(normal(0, 3), pad_width=((0, 0), (2, 1)), mode="wrap"),
         sample(normal(0), pad_width=2),

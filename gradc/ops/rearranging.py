@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,7 @@ from gradc.ir import Call, Const, Kernel, Node, Op, apply, constant, lift
 from gradc.ops.creation import triangle
 from gradc.ops.declare import call, function, linear
 from gradc.ops.samples import Sample, Samples, cases, normal, sample
-from gradc.ops.shaping import broadcast_to, ravel, reshape, transpose
+from gradc.ops.shaping import broadcast_to, quotient, ravel, reshape, transpose
 from gradc.types import (
     Dim,
     Shape,
@@ -25,6 +26,7 @@ from gradc.types import (
     normalize_axes,
     normalize_axis,
     show_shape,
+    size_of,
     slice_size,
 )
 
@@ -247,18 +249,95 @@ def _infer_sum_runs(g: TensorType, *, counts: Const, axis: int) -> TensorType:
     return TensorType((*g.shape[:axis], len(counts.array), *g.shape[axis + 1 :]), g.dtype)
 
 
+def _repeat_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    counts = attrs["counts"].array
+    taken = partial(np.take, indices=np.repeat(np.arange(len(counts)), counts), axis=attrs["axis"], mode="clip")
+    return Kernel((Call(taken, "repeat", "{0}, out={out}"),))
+
+
+def _sum_runs_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    summed = partial(sum_runs, counts=attrs["counts"].array, axis=attrs["axis"])
+    return Kernel((Call(summed, "sum_runs", "{0}, {out}"),))
+
+
 repeat_op: Op = linear(
     "repeat",
     infer=lambda x, *, counts, axis: TensorType(_repeat_total(x, counts, axis), x.dtype),
     evaluate=lambda x, *, counts, axis: np.repeat(x, counts.array, axis),
     transpose=lambda g, out, x, *, counts, axis: apply(sum_runs_op, (g,), (("axis", axis), ("counts", counts))),
+    kernel=_repeat_kernel,
 )
 sum_runs_op: Op = linear(
     "sum_runs",
     infer=_infer_sum_runs,
     evaluate=_sum_runs,
     transpose=lambda g, out, x, *, counts, axis: apply(repeat_op, (g,), (("axis", axis), ("counts", counts))),
+    kernel=_sum_runs_kernel,
 )
+
+_FEW, _SHORT = 16, 8
+"""Where entries are repeated one by one, a broadcast is a loop over each few: as many copies with a stride are faster."""
+
+
+def _every(axis: int, k: int, times: int) -> str:
+    """Each `times`-th entry along `axis` from `k` on, as source."""
+    return f"[{':, ' * axis}{k}::{times}]"
+
+
+def _repeat_each_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    parts = [_every(attrs["axis"], k, attrs["times"]) for k in range(attrs["times"])]
+    return Kernel(tuple(Call(np.copyto, "copyto", f"{{out}}{part}, {{0}}") for part in parts))
+
+
+def _sum_each(g: Array, *, axis: int, times: int) -> Array:
+    first, second, *rest = (g[(*(slice(None),) * axis, slice(k, None, times))] for k in range(times))
+    total: Array = np.add(first, second)
+    for part in rest:
+        total = np.add(total, part)
+    return total
+
+
+def _sum_each_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    first, second, *rest = (_every(attrs["axis"], k, attrs["times"]) for k in range(attrs["times"]))
+    calls = [Call(np.add, "add", f"{{0}}{first}, {{0}}{second}, {{out}}")]
+    return Kernel((*calls, *(Call(np.add, "add", f"{{out}}, {{0}}{part}, {{out}}") for part in rest)))
+
+
+def _infer_repeat_each(x: TensorType, *, axis: int, times: int) -> TensorType:
+    return TensorType((*x.shape[:axis], times * x.shape[axis], *x.shape[axis + 1 :]), x.dtype)
+
+
+def _infer_sum_each(g: TensorType, *, axis: int, times: int) -> TensorType:
+    size = quotient(g.shape[axis], times)
+    if size is None:
+        raise ShapeError(f"sum_each: an axis of {g.shape[axis]} entries holds no whole number of {times}")
+    return TensorType((*g.shape[:axis], size, *g.shape[axis + 1 :]), g.dtype)
+
+
+repeat_each_op: Op = linear(
+    "repeat_each",
+    infer=_infer_repeat_each,
+    evaluate=lambda x, *, axis, times: np.repeat(x, times, axis),
+    transpose=lambda g, out, x, *, axis, times: apply(sum_each_op, (g,), (("axis", axis), ("times", times))),
+    kernel=_repeat_each_kernel,
+)
+sum_each_op: Op = linear(
+    "sum_each",
+    infer=_infer_sum_each,
+    evaluate=_sum_each,
+    transpose=lambda g, out, x, *, axis, times: apply(repeat_each_op, (g,), (("axis", axis), ("times", times))),
+    kernel=_sum_each_kernel,
+)
+
+
+def _repeat_each(node: Node, times: int, axis: int) -> Node:
+    """Each entry `times` times: as a broadcast, unless that would move few entries at once."""
+    inner = size_of(node.shape[axis + 1 :])
+    if isinstance(inner, int) and inner < _SHORT and 1 < times <= _FEW:
+        return apply(repeat_each_op, (node,), (("axis", axis), ("times", times)))
+    before, after = node.shape[: axis + 1], node.shape[axis + 1 :]
+    wide = broadcast_to(reshape(node, (*before, 1, *after)), (*before, times, *after))
+    return reshape(wide, (*node.shape[:axis], times * node.shape[axis], *after))
 
 
 @function(
@@ -267,6 +346,8 @@ sum_runs_op: Op = linear(
         lambda: sample(normal(3), repeats=2),
         lambda: sample(normal(2, 3), repeats=2),
         lambda: sample(normal(2, 3), repeats=3, axis=-1),
+        lambda: sample(normal(2, 3, 9), repeats=2, axis=1),
+        lambda: sample(normal(2), repeats=17),
         lambda: sample(normal(2, 3), repeats=0, axis=0),
         lambda: sample(normal(3), repeats=[2, 0, 1]),
         lambda: sample(normal(2, 3), repeats=np.array([1, 3]), axis=0),
@@ -286,9 +367,7 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Node:
     node, along = (ravel(node), 0) if axis is None else (node, normalize_axis(axis, node.ndim, "repeat"))
     counts = _counts(repeats, "repeat")
     if len(counts) == 1:
-        after = reshape(node, (*node.shape[: along + 1], 1, *node.shape[along + 1 :]))
-        wide = broadcast_to(after, (*node.shape[: along + 1], counts[0], *node.shape[along + 1 :]))
-        return reshape(wide, (*node.shape[:along], counts[0] * node.shape[along], *node.shape[along + 1 :]))
+        return _repeat_each(node, counts[0], along)
     array = np.asarray(counts, np.intp)
     array.flags.writeable = False
     return apply(repeat_op, (node,), (("axis", along), ("counts", Const(array))))
