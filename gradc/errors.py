@@ -23,6 +23,10 @@ class ShapeError(GradcError, ValueError):
     """Shapes do not fit together."""
 
 
+class BoundsError(ShapeError, IndexError):
+    """An index lies beyond the ends of its axis."""
+
+
 class DTypeError(GradcError, TypeError):
     """Dtypes do not fit together, or gradc has no such dtype."""
 

@@ -205,6 +205,7 @@ class Op:
         symbolic: its sympy form, as text over a, b, ... (for proofs of elementwise partials).
         saved: what the last operand holds, as text over the others: a value that the forward pass has anyway.
         assuming: where its rules are the exact derivative, as text over a, b, ...; None: wherever there is one.
+        raises: it refuses some values of its operands, kernel or not: it runs before anything is updated.
         analytic: `evaluate` takes complex operands, and is the analytic continuation there (linear ops are anyway).
         flops: `flops(operand_shapes, shape) -> int`; one per element when None.
     """
@@ -227,6 +228,7 @@ class Op:
     symbolic: str | None = None
     saved: str | None = None
     assuming: str | None = None
+    raises: bool = False
     analytic: bool = False
     partials: tuple[Any, ...] | None = None
     flops: Callable[[Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
@@ -598,7 +600,9 @@ class Node:
         self._no_value("complex(node)", "gradc computes in real numbers")
 
     def __index__(self) -> int:
-        self._no_value("a node as an index or a count", "use a Python integer; to index by values use gc.take")
+        self._no_value(
+            "a node as an index or a count", "use a Python integer; to index by values write x[node] or np.take(x, node)"
+        )
 
     def __array__(self, dtype: object = None, copy: object = None) -> Array:
         self._no_value(
@@ -607,7 +611,10 @@ class Node:
         )
 
     def __setitem__(self, index: object, value: object) -> NoReturn:
-        self._no_value("node[...] = value", "nodes are immutable: use gc.at_set(node, index, value) or np.where")
+        self._no_value(
+            "node[...] = value, or += and the like",
+            "nodes are immutable: x = gc.at_set(x, index, value), gc.at_add(x, index, value), or np.where",
+        )
 
     def __contains__(self, value: object) -> bool:
         self._no_value("value in node", "use np.any(np.equal(node, value))")
@@ -782,6 +789,10 @@ class Node:
         """`ndarray.astype`."""
         return _fn("astype")(self, dtype)
 
+    def compress(self, condition: Any, axis: Any = None) -> Node:
+        """`ndarray.compress`: see `gradc.compress`, where the condition comes first."""
+        return _fn("compress")(condition, self, axis)
+
     def sort(self, *args: Any, **kwargs: Any) -> NoReturn:
         """`ndarray.sort` sorts in place, which a node cannot: write `np.sort(node)`."""
         self._no_value(".sort(), which sorts in place", "nodes are immutable: write y = np.sort(x) and go on with y")
@@ -804,8 +815,8 @@ class Node:
     argmax = _method("argmax")
     argmin = _method("argmin")
     argsort = _method("argsort")
+    choose = _method("choose")
     clip = _method("clip")
-    compress = _method("compress")
     cumprod = _method("cumprod")
     cumsum = _method("cumsum")
     diagonal = _method("diagonal")

@@ -200,7 +200,8 @@ def _orders(
 def _before_updates(graph: Graph, nodes: Sequence[Node], updates: Mapping[str, Node], layout: _Layout) -> dict[Node, list[Node]]:
     """For each update, what has to run before it: nodes that read the value which it overwrites, and all that might fail.
 
-    A call that raises has then updated nothing. An op with a kernel cannot fail: it is NumPy writing where there is room.
+    A call that raises has then updated nothing. An op with a kernel cannot fail, unless it says so: it is NumPy writing where
+    there is room.
     """
     if not updates:
         return {}
@@ -211,7 +212,7 @@ def _before_updates(graph: Graph, nodes: Sequence[Node], updates: Mapping[str, N
             root[node] = root.get(node.inputs[0], node.inputs[0])
         for i in node.inputs:
             users.setdefault(root.get(i, i), []).append(node)
-    fallible = [n for n in nodes if n.op.kernel is None and not n.op.view]
+    fallible = [n for n in nodes if n.op.raises or (n.op.kernel is None and not n.op.view)]
     found: dict[Node, list[Node]] = {}
     for name, node in updates.items():
         if node.inputs and name in graph.placeholders:

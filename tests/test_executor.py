@@ -14,7 +14,7 @@ from random_graphs import build
 import gradc as gc
 from gradc import errors, passes, plan, runtime
 from gradc.ir import Const, Op, apply
-from gradc.ops.indexing import place
+from gradc.ops.slices import place
 from gradc.testing import check_gradients
 
 EXAMPLES = int(os.environ.get("GRADC_FUZZ", "300"))

@@ -2,6 +2,7 @@
 
 from gradc.ops import (
     activations,
+    choice,
     creation,
     differences,
     elementwise,
@@ -21,6 +22,7 @@ from gradc.ops import (
     statistics,
 )
 from gradc.ops.activations import *  # noqa: F403
+from gradc.ops.choice import *  # noqa: F403
 from gradc.ops.creation import *  # noqa: F403
 from gradc.ops.differences import *  # noqa: F403
 from gradc.ops.elementwise import *  # noqa: F403
@@ -59,6 +61,7 @@ __all__ = [
     *joining.__all__,
     *padding.__all__,
     *rearranging.__all__,
+    *choice.__all__,
     *differences.__all__,
     *elementwise.__all__,
     *indexing.__all__,

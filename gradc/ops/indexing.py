@@ -1,135 +1,213 @@
-"""Indexing: NumPy's basic indexing, its adjoint, one_hot, and picking along the last axis."""
+"""Indexing: what `x[index]` means, basic or by arrays, and the functions that take, count and update entries by index.
+
+An index that holds arrays is a basic index, then a permutation that brings the indexed axes together, then one gather. Where
+the indexed axes land, NumPy itself is asked. Repeated indices: their adjoints add up; of values written, the last counts.
+"""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError, ShapeError, TraceError
-from gradc.ir import Call, Kernel, Node, Op, apply, constant, lift
-from gradc.ops.declare import call, function, op
-from gradc.ops.samples import cases, normal, sample
-from gradc.types import Dim, Shape, Size, TensorType, show_shape, slice_size
+from gradc.errors import ArgumentError, DTypeError, GradcError, ShapeError, TraceError
+from gradc.ir import CONSTANT, Node, Op, apply, constant, lift
+from gradc.ops.declare import call, function, op, refuse
+from gradc.ops.gather import add_at, flattened, gather, positions, scatter_add, set_at, within
+from gradc.ops.samples import Sample, at, cases, normal, sample
+from gradc.ops.slices import Entry, getitem_op, is_whole, normalize, part, place, placed_sum, replace_part
+from gradc.types import Shape, Size, TensorType, broadcast_shapes, normalize_axis, show_shape
 
 __all__ = [
+    "at_add",
+    "at_set",
+    "bincount",
+    "compress",
+    "extract",
     "getitem",
     "one_hot",
+    "segment_sum",
+    "take",
+    "take_along_axis",
 ]
 
-Entry = Any
+# --- what an index means ---------------------------------------------------------------------------------
 
 
-def as_index(entries: tuple[Entry, ...]) -> tuple[Any, ...]:
-    """The NumPy index that normalised entries stand for; of a single entry too it gives an array, a view."""
-    index = tuple(e if isinstance(e, int) else (None if e == "new" else slice(*e)) for e in entries)
-    return (*index, ...) if _is_single(entries) else index
+class ByArrays(NamedTuple):
+    """An entry of an index that is an array of integers, or a mask: the integers it stands for, and the axes it takes."""
+
+    arrays: tuple[Node, ...]
+    axes: int
+    mask: tuple[int, ...] | None = None
 
 
-def _is_single(entries: tuple[Entry, ...]) -> bool:
-    return bool(entries) and all(isinstance(e, int) for e in entries)
+class Way(NamedTuple):
+    """How to get at what an index selects.
+
+    Attributes:
+        basic: normalised entries of a basic index, which comes first.
+        order: its axes, those indexed by arrays brought together.
+        first: where in that order these begin.
+        number: how many there are; 0 without arrays.
+        places: positions in them, flattened.
+    """
+
+    basic: tuple[Entry, ...]
+    order: tuple[int, ...] = ()
+    first: int = 0
+    number: int = 0
+    places: Node | None = None
+
+    def turned(self, x: Node) -> Node:
+        """The basic part of `x`, indexed axes together."""
+        return call("transpose", part(x, self.basic), self.order)
+
+    def back(self, x: Node) -> Node:
+        """`x` with its axes as they were before `turned`."""
+        return call("transpose", x, tuple(int(k) for k in np.argsort(self.order)))
 
 
-def index_text(entries: tuple[Entry, ...]) -> str:
-    """The source of the NumPy index that normalised entries stand for."""
+def understood(index: Any, shape: Shape, where: str) -> Way:
+    """What `index` selects of an array of `shape`.
 
-    def text(entry: Entry) -> str:
-        if entry == "new":
-            return "None"
-        return str(entry) if isinstance(entry, int) else ":".join("" if e is None else str(e) for e in entry)
+    Raises:
+        GradcError: it is no index, or does not fit the shape.
+    """
+    given = [_entry(e, where) for e in (index if isinstance(index, tuple) else (index,))]
+    missing = len(shape) - sum(map(_width, given))
+    if missing < 0 or sum(e is Ellipsis for e in given) > 1:
+        what = "more than one ellipsis" if missing >= 0 else f"an index for {len(shape) - missing} axes"
+        raise ShapeError(f"{where}: {what}, for an array of shape {show_shape(shape)}")
+    if not any(isinstance(e, ByArrays) for e in given):
+        return Way(normalize(given, shape))
+    start = next((k for k, e in enumerate(given) if e is Ellipsis), len(given))
+    full = [*given[:start], *[slice(None)] * missing, *given[start + 1 :]]
+    basic, indexed, arrays, sizes = _apart(full, shape, where)
+    others = [k for k in range(_axes_left(basic)) if k not in indexed]
+    first = _landing(given, missing)
+    nodes = [within(a, s) for a, s in zip(arrays, sizes, strict=True)]
+    index_shapes = [n.shape for n in nodes]
+    try:
+        broadcast_shapes(*index_shapes)
+    except ShapeError as error:
+        raise ShapeError(f"{where}: index arrays of {error}") from None
+    return Way(
+        normalize(basic, shape), (*others[:first], *indexed, *others[first:]), first, len(indexed), flattened(nodes, sizes)
+    )  # fmt: skip
 
-    return ", ".join(map(text, entries)) + (", ..." if _is_single(entries) else "") or "..."
+
+def _entry(entry: Any, where: str) -> Any:
+    """An entry of an index: None, an ellipsis, a slice, an integer, or arrays."""
+    if entry is None or entry is Ellipsis or isinstance(entry, slice):
+        return entry
+    if isinstance(entry, Node):
+        if entry.op is not CONSTANT:
+            return _by_node(entry, where)
+        entry = entry.attr("value").array
+    elif hasattr(entry, "__index__") and not isinstance(entry, (bool, np.bool_, np.ndarray)):
+        return int(entry.__index__())
+    array = _index_array(entry, where)
+    if array.dtype.kind == "b":
+        return _by_mask(array)
+    return ByArrays((constant(array),), 1) if array.ndim else int(array)
 
 
-def _normalize(index: Any, shape: Shape) -> tuple[Entry, ...]:
-    given = index if isinstance(index, tuple) else (index,)
+def _by_node(node: Node, where: str) -> ByArrays:
+    if node.dtype.kind == "b":
+        raise TraceError(
+            f"{where}: a mask that is computed selects as many entries as it has True ones, and a graph has no shapes that "
+            "depend on values; write np.where(mask, x, 0), or multiply by the mask; np.sum takes where=mask"
+        )
+    if node.dtype.kind not in "iu":
+        raise DTypeError(f"{where}: index arrays are integers or bool, got {node.type}; cast it with .astype('int64')")
+    return ByArrays((node,), 1)
+
+
+def _index_array(entry: Any, where: str) -> np.ndarray[Any, Any]:
+    """A copy of an index that is an array or list; of an empty list, no integers."""
+    try:
+        array = np.array(entry)
+    except GradcError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ArgumentError(f"{where}: {entry!r} is no index: {error}") from None
+    if not array.size and not isinstance(entry, np.ndarray):
+        array = array.astype(np.intp)
+    if array.dtype.kind not in "biu":
+        raise ArgumentError(
+            f"{where}: an index is integers, slices, None, ... and arrays of integers or bool, got {entry!r} ({array.dtype})"
+        )
+    return array
+
+
+def _by_mask(mask: np.ndarray[Any, Any]) -> ByArrays:
+    """A mask as the places where it holds. Of no axes, it adds an axis, of length 1 or 0."""
+    if not mask.ndim:
+        return ByArrays((constant(np.zeros(int(mask), np.intp)),), 0)
+    return ByArrays(tuple(map(constant, mask.nonzero())), mask.ndim, mask.shape)
+
+
+def _width(entry: Any) -> int:
+    """How many axes an entry uses up."""
+    if isinstance(entry, ByArrays):
+        return entry.axes
+    return int(entry is not None and entry is not Ellipsis)
+
+
+def _apart(full: Sequence[Any], shape: Shape, where: str) -> tuple[list[Any], list[int], list[Node], list[Size]]:
+    """A basic index without the arrays; the axes of its result that these index, the arrays, and the axes' sizes."""
+    basic: list[Any] = []
+    indexed: list[int] = []
+    arrays: list[Node] = []
+    sizes: list[Size] = []
+    axis = 0
+    for entry in full:
+        if isinstance(entry, ByArrays):
+            _check_mask(entry.mask, shape[axis : axis + entry.axes], where)
+            left = _axes_left(basic)
+            indexed += range(left, left + len(entry.arrays))
+            arrays += entry.arrays
+            sizes += shape[axis : axis + entry.axes] or (1,)
+            basic += [slice(None)] * entry.axes or [None]
+        else:
+            basic.append(entry)
+        axis += _width(entry)
+    return basic, indexed, arrays, sizes
+
+
+def _axes_left(basic: Sequence[Any]) -> int:
+    return sum(not isinstance(e, int) for e in basic)
+
+
+def _check_mask(mask: tuple[int, ...] | None, sizes: Shape, where: str) -> None:
+    if mask is not None and mask != sizes:
+        raise ShapeError(
+            f"{where}: a mask of shape {show_shape(mask)} for axes of shape {show_shape(sizes)}"
+            + (
+                ""
+                if all(isinstance(s, int) for s in sizes)
+                else "; the size of a constant mask is a number, so give the axis one"
+            )
+        )
+
+
+def _landing(given: Sequence[Any], missing: int) -> int:
+    """The axis of the result where the indexed axes begin: where NumPy puts the only axis of length 2."""
+    probe: list[Any] = []
+    ndim = missing
     for entry in given:
-        if isinstance(entry, Node):
-            raise TraceError("indexing by a node: use gc.take_along_axis or gc.one_hot; basic indexing takes integers and slices")
-        if not (entry is None or entry is Ellipsis or isinstance(entry, slice) or hasattr(entry, "__index__")) or isinstance(
-            entry, bool
-        ):
-            raise ArgumentError(f"indexing: expected integers, slices, None and ..., got {entry!r}")
-    used = sum(e is not None and e is not Ellipsis for e in given)
-    if used > len(shape) or sum(e is Ellipsis for e in given) > 1:
-        raise ShapeError(f"indexing: {len(given)} indices for shape {show_shape(shape)}")
-    fill = (slice(None),) * (len(shape) - used)
-    at = next((k for k, e in enumerate(given) if e is Ellipsis), len(given))
-    full = (*given[:at], *fill, *given[at + 1 :])
-    sizes = iter(shape)
-    return tuple("new" if e is None else _normal_entry(e, next(sizes)) for e in full)
-
-
-def _normal_entry(entry: Any, size: Size) -> Entry:
-    if not isinstance(entry, slice):
-        return _normal_integer(int(entry.__index__()), size)
-    start, stop, step = _bound(entry.start), _bound(entry.stop), _bound(entry.step)
-    step = 1 if step is None else step
-    if not isinstance(step, int) or step == 0:
-        raise ArgumentError(f"indexing: the step of a slice is an integer and not 0, got {entry.step!r}")
-    if isinstance(start, Dim) or isinstance(stop, Dim):
-        return _symbolic_slice(entry, 0 if start is None else start, size if stop is None else stop, step, size)
-    if isinstance(size, int):
-        start, stop, step = slice(start, stop, step).indices(size)
-        return (start, stop if stop >= 0 else None, step)
-    return (0, size, 1) if (start or 0, stop, step) == (0, None, 1) else (start, stop, step)
-
-
-def _bound(value: Any) -> Size | None:
-    if value is None or isinstance(value, Dim):
-        return value
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise ArgumentError(f"indexing: the bounds of a slice are integers, dimensions and None, got {value!r}")
-    return int(value.__index__())
-
-
-def _symbolic_slice(entry: slice, start: Size, stop: Size, step: int, size: Size) -> Entry:
-    """`start:stop` where a bound is a dimension: it must lie within the axis for every value of the dimensions."""
-    if step == 1 and slice_size(size, start, stop, 1) == stop - start:
-        return (start, stop, 1)
-    asked = index_text(((entry.start, entry.stop, *([] if step == 1 else [step])),))
-    raise ShapeError(
-        f"indexing: {asked} cannot be shown to lie within an axis of length {size}; "
-        "count from an end with an integer (x[1:], x[:-1], x[::2])"
-    )
-
-
-def _normal_integer(i: int, size: Size) -> int:
-    if isinstance(size, int) and not -size <= i < size:
-        raise ShapeError(f"indexing: index {i} is out of bounds for an axis of length {size}")
-    return i % size if isinstance(size, int) else i
-
-
-def _infer_getitem(x: TensorType, *, index: tuple[Entry, ...]) -> TensorType:
-    sizes = iter(x.shape)
-    shape: list[Size] = []
-    for entry in index:
-        if entry == "new":
-            shape.append(1)
+        if entry is None or entry is Ellipsis:
+            probe.append(entry)
             continue
-        size = next(sizes)
-        if isinstance(entry, int):
-            _normal_integer(entry, size)
-            continue
-        start, stop, step = entry
-        within = isinstance(start, Dim) or isinstance(stop, Dim)
-        shape.append(stop - start if within else slice_size(size, start, stop, step))
-    return TensorType(tuple(shape), x.dtype)
+        count = len(entry.arrays) if isinstance(entry, ByArrays) else 1
+        probe += [np.zeros(2, int) if isinstance(entry, ByArrays) else 0 if isinstance(entry, int) else slice(None)] * count
+        ndim += count
+    return list(np.zeros((1,) * ndim)[tuple(probe)].shape).index(2)
 
 
-getitem_op: Op = op(
-    "getitem",
-    infer=_infer_getitem,
-    evaluate=lambda x, *, index: x[as_index(index)],
-    vjp=(lambda g, out, x, *, index: place(g, index, x.shape),),
-    jvp=(lambda t, out, x, *, index: apply(getitem_op, (t,), (("index", index),)),),
-    view=True,
-    expression=lambda attrs: f"{{0}}[{index_text(attrs['index'])}]",
-    linear=True,
-    masks=True,
-)
+# --- getitem ---------------------------------------------------------------------------------------------
 
 
 @function(
@@ -139,135 +217,349 @@ getitem_op: Op = op(
         lambda: sample(normal(4), index=-1),
         lambda: sample(normal(4, 3), index=(2, 0)),
         lambda: sample(normal(4, 3), index=(..., slice(0, 0))),
-    )
+        lambda: sample(normal(4, 3), [3, 1, 1, -4], fixed=(1,)),
+        lambda: sample(normal(4, 3), [[3, 1], [1, 0]]),
+        lambda: sample(normal(4), 2),
+        lambda: sample(normal(4, 3), normal(4, 3) > 0, fixed=(1,)),
+        lambda: sample(normal(4, 3), [True, False, True, True], fixed=(1,)),
+        lambda: sample(normal(2, 3, 4), index=([[0], [1]], slice(None, None, -1), [3, 3])),
+        lambda: sample(normal(2, 3, 4), index=(..., None, 0, [3, 3])),
+        lambda: sample(normal(2, 3, 4), index=(True, slice(1), [2, 2, 0])),
+        lambda: sample(normal(4, 3), index=[]),
+    ),
+    edges=(
+        at([1.0, 2.0, 3.0], value=[2.0, 3.0, 2.0], adjoints=([0.0, 2.0, 1.0],), index=[1, 2, 1], why="repeated indices add up"),
+        at([1.0, 2.0], value=[], adjoints=([0.0, 0.0],), index=[]),
+    ),
 )
 def getitem(x: Any, index: Any) -> Node:
-    """`x[index]` with integers, slices, None and an ellipsis."""
+    """`x[index]`, as NumPy indexes: integers, slices, None, an ellipsis, arrays of integers and masks, in any mixture.
+
+    Arrays of integers may be nodes; masks are constants. The adjoints of entries that were taken more than once add up.
+
+    Raises:
+        BoundsError: a constant index lies beyond the ends of its axis; of a node this is found when it has values.
+        TraceError: a mask is a node: the shape of the result would depend on values.
+        ShapeError: the index does not fit the shape.
+    """
     (node,) = lift((x,), "indexing")
-    entries = _normalize(index, node.shape)
-    if entries == tuple((0, s, 1) for s in node.shape):
+    way = understood(index, node.shape, "indexing")
+    if way.places is None:
+        return part(node, way.basic)
+    return gather(way.turned(node), way.places, way.first, way.number)
+
+
+def _positions(indices: Any, where: str) -> Node:
+    """Indices as NumPy's functions take them: integers or bool, which counts as 0 and 1."""
+    node = indices if isinstance(indices, Node) else constant(_index_array(indices, where))
+    if node.dtype.kind not in "biu":
+        raise DTypeError(f"{where}: indices are integers, got {node.type}")
+    if node.dtype.kind != "b":
         return node
-    return apply(getitem_op, (node,), (("index", entries),))
+    return constant(node.attr("value").array, np.intp) if node.op is CONSTANT else call("astype", node, np.intp)
 
 
-def _place(g: Any, *, index: tuple[Entry, ...], shape: tuple[int, ...]) -> Any:
-    out = np.zeros(shape, g.dtype)
-    out[as_index(index)] = g
-    return out
+def _no_out(out: Any, where: str) -> None:
+    if out is not None:
+        raise ArgumentError(f"{where}: out= is no part of a graph: nodes have no memory; use the result")
 
 
-def _infer_place(g: TensorType, *, index: tuple[Entry, ...], shape: Shape) -> TensorType:
-    part = _infer_getitem(TensorType(shape, g.dtype), index=index)
-    if part.shape != g.shape:
-        raise ShapeError(f"place: the index selects {show_shape(part.shape)}, got {show_shape(g.shape)}")
-    return TensorType(shape, g.dtype)
+def _mode(mode: Any, where: str) -> str:
+    if mode not in ("raise", "wrap", "clip"):
+        raise ArgumentError(f"{where}: mode is 'raise', 'wrap' or 'clip', got {mode!r}")
+    return str(mode)
 
 
-def _place_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
-    fill = Call(np.ndarray.fill, "fill", "{out}, 0")
-    return Kernel((fill, Call(np.copyto, "copyto", f"{{out}}[{index_text(attrs['index'])}], {{0}}")))
+@function(
+    numpy=(np.take,),
+    samples=cases(
+        lambda: sample(normal(4, 3), [3, 1, 1, -4], fixed=(1,)),
+        lambda: sample(normal(4, 3), [[3, 1], [1, 0]], axis=0),
+        lambda: sample(normal(4, 3), [2, 2, -1], axis=1),
+        lambda: sample(normal(4, 3), [7, -5, 2], axis=-1, mode="wrap"),
+        lambda: sample(normal(2, 3, 2), [7, -5, 2], axis=1, mode="clip", fixed=(1,)),
+        lambda: sample(normal(4, 3), 1, axis=0),
+        lambda: sample(normal(4, 3), np.zeros((0, 2), int), axis=1, fixed=(1,)),
+        lambda: sample(2.0, [0, 0, -1]),
+    ),
+    edges=(at([1.0, 2.0], value=[1.0, 1.0, 2.0], adjoints=([2.0, 1.0],), indices=[0, 0, 9], mode="clip"),),
+)
+def take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: Any = "raise") -> Node:
+    """`np.take`: the entries of `a` (flattened where `axis` is None) at `indices`, constant or a node, along `axis`.
+
+    Args:
+        a: an array or node of any shape; rows of a table are taken with axis=0.
+        indices: integers of any shape.
+        mode: beyond the ends "raise", "wrap" around, or "clip" to the nearest entry (where negative ones are 0).
+
+    Raises:
+        BoundsError: mode "raise", and an index lies beyond the ends: constants are checked now, nodes when they have values.
+    """
+    _no_out(out, "take")
+    (node,) = lift((a,), "take")
+    if axis is None:
+        node, axis = call("ravel", node), 0
+    axis = normalize_axis(axis, node.ndim, "take")
+    return gather(node, within(_positions(indices, "take"), node.shape[axis], _mode(mode, "take")), axis)
 
 
-place_op = op(
-    "place",
-    infer=_infer_place,
-    evaluate=_place,
-    kernel=_place_kernel,
-    vjp=(lambda g, out, x, *, index, shape: apply(getitem_op, (g,), (("index", index),)),),
-    jvp=(lambda t, out, x, *, index, shape: place(t, index, shape),),
-    linear=True,
+@function(
+    numpy=(np.take_along_axis,),
+    samples=cases(
+        lambda: sample(normal(3, 4), [[3, 0], [1, 1], [-1, 2]], axis=1),
+        lambda: sample(normal(3, 4), [[2, 0, 1, 1]], axis=0, fixed=(1,)),
+        lambda: sample(normal(3, 4), [[2], [-1]], axis=0),
+        lambda: sample(normal(1, 4), [[2], [-1]], axis=1),
+        lambda: sample(normal(2, 3, 2), np.array([[[0, 2]], [[1, -1]]]), axis=1),
+        lambda: sample(normal(3), [1, 1, 2, 0]),
+        lambda: sample(normal(2, 2), [3, 0, 0], axis=None),
+        lambda: sample(normal(0, 3), np.zeros((0, 2), int), axis=1),
+    ),
+)
+def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Node:
+    """`np.take_along_axis`: along `axis`, each vector of `arr` indexed by its own of `indices`; the other axes broadcast.
+
+    Raises:
+        ShapeError: the numbers of axes differ, or the other axes do not broadcast.
+        BoundsError: as for `take`.
+    """
+    (node,) = lift((arr,), "take_along_axis")
+    index = _positions(indices, "take_along_axis")
+    if axis is None:
+        node, axis = call("ravel", node), 0
+    if node.ndim != index.ndim:
+        raise ShapeError(f"take_along_axis: indices {show_shape(index.shape)} and array {show_shape(node.shape)} differ in axes")
+    along = normalize_axis(axis, node.ndim, "take_along_axis")
+    places = []
+    for k, size in enumerate(node.shape):
+        beside = (1,) * (node.ndim - 1 - k)
+        places.append(within(index, size) if k == along else _column(size, beside))
+    return gather(node, flattened(places, node.shape), 0, node.ndim)
+
+
+def _column(size: Size, beside: tuple[int, ...]) -> Node:
+    """0, 1, ... along an axis that has as many axes after it as `beside`."""
+    counted = positions(size)
+    if counted.op is CONSTANT:
+        return constant(counted.attr("value").array.reshape(-1, *beside))
+    return call("reshape", counted, (size, *beside))
+
+
+def _places(condition: Any, where: str) -> Node:
+    """Where a constant condition holds, flattened."""
+    if isinstance(condition, Node):
+        if condition.op is not CONSTANT:
+            raise TraceError(
+                f"{where}: a condition that is computed leaves as many entries as it has True ones, and a graph has no shapes "
+                "that depend on values; write np.where(condition, x, 0), or take the condition from data that is constant"
+            )
+        condition = condition.attr("value").array
+    return constant(np.flatnonzero(condition))
+
+
+@function(
+    numpy=(np.compress,),
+    samples=cases(
+        lambda: Sample((np.array([True, False, True]), normal(4, 3)), {"axis": 0}, fixed=(0,)),
+        lambda: Sample((np.array([0, 1, 2]), normal(4, 3)), {"axis": -1}, fixed=(0,)),
+        lambda: Sample((np.array([True, False, True]), normal(4, 3)), {}, fixed=(0,)),
+        lambda: Sample((np.array([False]), normal(4)), {}, fixed=(0,)),
+    ),
+)
+def compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Node:
+    """`np.compress`: the slices of `a` along `axis` (entries of it, flattened, where that is None) where a constant vector holds.
+
+    Raises:
+        TraceError: the condition is a node: the shape of the result would depend on values.
+        BoundsError: it holds beyond the end of the axis.
+    """
+    _no_out(out, "compress")
+    if not isinstance(condition, Node) and np.ndim(condition) != 1:
+        raise ShapeError(f"compress: the condition is a vector, got {np.ndim(condition)} axes")
+    return take(a, _places(condition, "compress"), axis)
+
+
+@function(
+    numpy=(np.extract,),
+    samples=cases(
+        lambda: sample(normal(2, 3) > 0, normal(2, 3), fixed=(0,)),
+        lambda: sample([1, 0, 2], normal(3), fixed=(0,)),
+        lambda: sample([False, False], normal(2), fixed=(0,)),
+        lambda: sample([True, False, False, True], normal(2, 2, seed=1), fixed=(0,)),
+    ),
+)
+def extract(condition: Any, arr: Any) -> Node:
+    """`np.extract`: the entries of `arr` where a constant condition holds, both flattened."""
+    return take(arr, _places(condition, "extract"))
+
+
+# --- functional updates ----------------------------------------------------------------------------------
+
+_UPDATES = cases(
+    lambda: sample(normal(4, 3), [3, 1, 1, -4], normal(4, 3, seed=1), fixed=(1,)),
+    lambda: sample(normal(4, 3), [[3, 1], [1, 0]], normal(3, seed=1)),
+    lambda: sample(normal(4, 3), [2, 0], normal(2, 3), fixed=(1,)),
+    lambda: sample(normal(4), 2, 3.0),
+    lambda: sample(normal(4, 3), normal(4, 3) > 0, 1.5, fixed=(1,)),
+    lambda: sample(normal(4, 3), normal(4, 3) > 0, 1.5),
+    lambda: sample(normal(4, 3), np.array([], int), normal(1, 3), fixed=(1,)),
 )
 
 
-def _takes_all(entry: tuple[Any, ...], size: Size) -> bool:
-    """True for a slice of all entries of an axis, forwards or backwards."""
-    start, stop, step = entry
-    if step == -1:
-        return stop is None and (start is None or (isinstance(size, int) and start == size - 1))
-    return entry == (0, size, 1)
+@function(samples=_UPDATES)
+def at_set(x: Any, index: Any, value: Any) -> Node:
+    """A copy of `x` in which `x[index] = value`: any index of `getitem`, `value` broadcast to what it selects.
+
+    Of repeated indices the last value stays, in C order of the index, and it alone receives an adjoint: values and entries that
+    were overwritten have exactly 0. A mask that is a node goes with a value that has no axis for the entries it selects.
+
+    Raises:
+        DTypeError: the dtype of `value` does not fit that of `x`.
+        ShapeError, BoundsError: as for `getitem`; or `value` does not broadcast to what the index selects.
+    """
+    return _update(x, index, value, "at_set", set_at, lambda old, new: new)
 
 
-def place(g: Node, index: tuple[Entry, ...], shape: Shape) -> Node:
-    """Zeros of `shape` with `g` at `index`: the adjoint of basic indexing. A view of `g` where the index takes every entry."""
-    slices = tuple((0, 1, 1) if isinstance(e, int) else e for e in index if e != "new")
-    if all(_takes_all(e, size) for e, size in zip(slices, shape, strict=True)):
-        whole = call("reshape", g, shape)
-        return apply(getitem_op, (whole,), (("index", slices),)) if any(e[2] == -1 for e in slices) else whole
-    return apply(place_op, (g,), (("index", index), ("shape", shape)))
+@function(samples=_UPDATES)
+def at_add(x: Any, index: Any, value: Any) -> Node:
+    """A copy of `x` with `value` added at `index`, as `np.add.at`: repeated indices add up, one after the other.
+
+    Raises:
+        GradcError: as for `at_set`.
+    """
+    return _update(x, index, value, "at_add", add_at, lambda old, new: old + new)
 
 
-def _placed_sum(*xs: Any, indices: tuple[tuple[Entry, ...], ...], shape: tuple[int, ...]) -> Any:
-    whole = len(xs) - len(indices)
-    out = sum(xs[1:whole], np.array(xs[0])) if whole else np.zeros(shape, xs[0].dtype)
-    for x, index in zip(xs[whole:], indices, strict=True):
-        out[as_index(index)] += x
-    return out
+def _update(
+    x: Any,
+    index: Any,
+    value: Any,
+    where: str,
+    scatter: Callable[[Node, Node, Node, int, int], Node],
+    combine: Callable[[Node, Node], Node],
+) -> Node:
+    node, new = _same_kind(x, value, where)
+    if isinstance(index, Node) and index.dtype.kind == "b" and index.op is not CONSTANT:
+        return _update_masked(node, index, new, where, combine)
+    way = understood(index, node.shape, where)
+    if way.places is not None:
+        turned = way.turned(node)
+        shape = (*turned.shape[: way.first], *way.places.shape, *turned.shape[way.first + way.number :])
+        changed = way.back(scatter(turned, _fitting(new, shape, where), way.places, way.first, way.number))
+        return changed if is_whole(way.basic, node.shape) else replace_part(node, changed, way.basic)
+    new = _fitting(new, apply(getitem_op, (node,), (("index", way.basic),)).shape, where)
+    if is_whole(way.basic, node.shape):
+        return combine(node, new)
+    if scatter is add_at:
+        return placed_sum([node, place(new, way.basic, node.shape)])
+    return replace_part(node, new, way.basic)
 
 
-def _infer_placed_sum(*types: TensorType, indices: tuple[tuple[Entry, ...], ...], shape: Shape) -> TensorType:
-    whole = len(types) - len(indices)
-    for given, index in zip(types[whole:], indices, strict=True):
-        _infer_place(given, index=index, shape=shape)
-    return TensorType(shape, types[0].dtype)
+def _same_kind(x: Any, value: Any, where: str) -> tuple[Node, Node]:
+    node, new = lift((x, value), where)
+    if not np.can_cast(new.dtype, node.dtype, "same_kind"):
+        raise DTypeError(f"{where}: a value of {new.type} does not fit {node.type}; cast one of them with .astype")
+    return node, call("astype", new, node.dtype) if new.dtype != node.dtype else new
 
 
-def _placed_sum_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
-    """The first term that is whole may be the result's memory: the copy of it onto itself is then left out."""
-    whole = len(inputs) - len(attrs["indices"])
-    start = Call(np.copyto, "copyto", "{out}, {0}") if whole else Call(np.ndarray.fill, "fill", "{out}, 0")
-    calls = [start, *(Call(np.add, "add", f"{{out}}, {{{k}}}, {{out}}") for k in range(1, whole))]
-    for k, index in enumerate(attrs["indices"], whole):
-        calls.append(Call(operator.iadd, "iadd", f"{{out}}[{index_text(index)}], {{{k}}}"))
-    return Kernel(tuple(calls), inplace=(0,) if whole else ())
+def _fitting(value: Node, shape: Shape, where: str) -> Node:
+    """`value` broadcast to `shape`; axes of length 1 that it has too many are dropped, as NumPy assigns."""
+    extra = value.ndim - len(shape)
+    if extra > 0 and all(s == 1 for s in value.shape[:extra]):
+        value = call("reshape", value, value.shape[extra:])
+    try:
+        return call("broadcast_to", value, shape)
+    except ShapeError:
+        raise ShapeError(
+            f"{where}: the index selects {show_shape(shape)}; a value of {show_shape(value.shape)} does not broadcast to it"
+        ) from None
 
 
-placed_sum_op = op(
-    "placed_sum",
-    infer=_infer_placed_sum,
-    evaluate=_placed_sum,
-    vjp=lambda k, g, out, *xs, indices, shape: _part(g, k - len(xs) + len(indices), indices),
-    jvp=lambda k, t, out, *xs, indices, shape: _at(t, k - len(xs) + len(indices), indices, shape),
-    kernel=_placed_sum_kernel,
-    linear=True,
+def _update_masked(x: Node, mask: Node, value: Node, where: str, combine: Callable[[Node, Node], Node]) -> Node:
+    """By a mask that is computed: where it holds, one value for all."""
+    if mask.shape != x.shape[: mask.ndim]:
+        raise ShapeError(f"{where}: a mask of shape {show_shape(mask.shape)} for an array of shape {show_shape(x.shape)}")
+    rest = x.shape[mask.ndim :]
+    try:
+        new = call("broadcast_to", _fitting(value, rest, where), x.shape)
+    except ShapeError:
+        raise TraceError(
+            f"{where}: how many values a mask that is computed takes is known at run time only; give one that broadcasts to "
+            f"{show_shape(rest)}, or write np.where(mask, values, x) with values for all entries"
+        ) from None
+    return call("where", call("reshape", mask, (*mask.shape, *(1,) * len(rest))), combine(x, new), x)
+
+
+# --- sums by label ---------------------------------------------------------------------------------------
+
+
+@function(
+    samples=cases(
+        lambda: sample(normal(5), [0, 2, 2, 0, 2], num_segments=4),
+        lambda: sample(normal(4, 3), [1, 0, 1, 1], num_segments=2, fixed=(1,)),
+        lambda: sample(normal(2, 2, 3), [[1, 0], [1, 2]], num_segments=3),
+        lambda: sample(normal(3, 2), [2, 0, 1], num_segments=3, fixed=(1,)),
+        lambda: sample(normal(0, 2), np.zeros(0, int), num_segments=2),
+    ),
+    edges=(at([1.0, 2.0, 4.0], value=[5.0, 0.0, 2.0], adjoints=([1.0, 1.0, 1.0],), segment_ids=[0, 2, 0], num_segments=3),),
 )
+def segment_sum(data: Any, segment_ids: Any, num_segments: Any) -> Node:
+    """Sums of the rows of `data` by label: row k of the result adds up the rows whose label is k; 0 where there are none.
+
+    Args:
+        data: shape (*labels, ...).
+        segment_ids: integers in [0, num_segments), of any order, whose shape starts that of `data`.
+        num_segments: how many rows the result has; it may be symbolic.
+
+    Raises:
+        BoundsError: a label lies outside: constants are checked now, nodes when they have values.
+    """
+    (node,) = lift((data,), "segment_sum")
+    labels = _positions(segment_ids, "segment_sum")
+    if node.shape[: labels.ndim] != labels.shape:
+        raise ShapeError(f"segment_sum: labels {show_shape(labels.shape)} do not start the shape of {node.type}")
+    return scatter_add(node, within(labels, num_segments, "label"), 0, (num_segments,))
 
 
-def _part(g: Node, k: int, indices: tuple[tuple[Entry, ...], ...]) -> Node:
-    return g if k < 0 else apply(getitem_op, (g,), (("index", indices[k]),))
+@function(
+    numpy=(np.bincount,),
+    samples=cases(
+        lambda: sample([0, 2, 2, 5], normal(4), fixed=(0,)),
+        lambda: sample([0, 2, 2, 1], normal(4), minlength=5),
+        lambda: sample([0, 2, 2, 5], normal(4), minlength=2, fixed=(0,)),
+        lambda: sample([3, 3, 3], normal(3), minlength=4, fixed=(0,)),
+        lambda: sample([0, 2, 2, 1], minlength=3, gradient=False),
+        lambda: sample(np.zeros(0, int), np.zeros(0), minlength=2),
+    ),
+)
+def bincount(x: Any, weights: Any = None, minlength: Any = 0) -> Node:
+    """`np.bincount`: how often each of 0, 1, ... comes in the vector `x`, or the sums of its `weights`, which may be a node.
 
+    The length of the result is `minlength`, or more where a constant `x` needs more. If `x` is a node, `minlength` has to say it.
 
-def _at(t: Node, k: int, indices: tuple[tuple[Entry, ...], ...], shape: Shape) -> Node:
-    return t if k < 0 else place(t, indices[k], shape)
-
-
-def placed_sum(terms: Sequence[Node]) -> Node:
-    """The sum of `terms`, of one type, without the zeros of those that are a `place`: these are added where they are."""
-    whole = [t for t in terms if t.op is not place_op]
-    parts: dict[tuple[Entry, ...], Node] = {}
-    for term in terms:
-        if term.op is place_op:
-            index, part = term.attr("index"), term.inputs[0]
-            parts[index] = parts[index] + part if index in parts else part
-    if not whole and len(parts) == 1:
-        [(index, part)] = parts.items()
-        return place(part, index, terms[0].shape)
-    return apply(placed_sum_op, (*whole, *parts.values()), (("indices", tuple(parts)), ("shape", terms[0].shape)))
-
-
-def _axis_index(shape: Shape, axis: int, start: Size, stop: Size) -> tuple[Entry, ...]:
-    return tuple((start, stop, 1) if k == axis else (0, s, 1) for k, s in enumerate(shape))
-
-
-@function()
-def slice_axis(x: Node, axis: int, start: Size, stop: Size) -> Node:
-    """Entries `start` to `stop` along one axis; bounds may be symbolic."""
-    return apply(getitem_op, (x,), (("index", _axis_index(x.shape, axis, start, stop)),))
-
-
-@function()
-def place_axis(x: Node, axis: int, start: Size, shape: Shape) -> Node:
-    """Zeros of `shape` with `x` from `start` along one axis."""
-    return place(x, _axis_index(shape, axis, start, start + x.shape[axis]), shape)
+    Raises:
+        TraceError: `x` is a node, and `minlength` is not given: the length would depend on values.
+        BoundsError: an entry is negative; or, at run time, `minlength` or more.
+    """
+    labels = _positions(x, "bincount")
+    if labels.ndim != 1:
+        raise ShapeError(f"bincount: the labels are a vector, got shape {show_shape(labels.shape)}")
+    length = minlength
+    if labels.op is CONSTANT:
+        length = max(int(minlength), 1 + int(labels.attr("value").array.max(initial=-1)))
+    elif isinstance(minlength, int) and minlength <= 0:
+        raise TraceError(
+            "bincount: the length of the result depends on the largest entry, and a graph has no shapes that depend on values; "
+            "give minlength=, the number of bins"
+        )
+    if weights is None:
+        (values,) = (call("broadcast_to", constant(1, np.intp), labels.shape),)
+    else:
+        (given,) = lift((weights,), "bincount")
+        values = given if given.dtype == np.float64 else call("astype", given, np.float64)
+    if values.shape != labels.shape:
+        raise ShapeError(f"bincount: weights {show_shape(values.shape)} and labels {show_shape(labels.shape)} differ")
+    return scatter_add(values, within(labels, length, "label"), 0, (length,))
 
 
 # --- labels ------------------------------------------------------------------------------------------
@@ -326,3 +618,24 @@ put_op: Op = op(
     jvp=(lambda t, out, x, labels, *, depth: apply(put_op, (t, labels), (("depth", depth),)), None),
     linear=True,
 )
+
+
+# --- what has no place in a graph ------------------------------------------------------------------------
+
+_IN_PLACE = "it writes into an array in place, and nodes are immutable; write"
+refuse(np.put, f"{_IN_PLACE} gc.at_set(x, index, value)")
+refuse(np.place, f"{_IN_PLACE} np.where(mask, value, x)")
+refuse(np.putmask, f"{_IN_PLACE} np.where(mask, value, x)")
+refuse(np.copyto, f"{_IN_PLACE} np.where(mask, value, x)")
+refuse(np.put_along_axis, f"{_IN_PLACE} gc.at_set(x, index, value), with an index for each axis")
+refuse(np.fill_diagonal, f"{_IN_PLACE} gc.at_set(x, np.diag_indices(n), value)")
+
+_BY_VALUE = "the shape of its result depends on values, which a graph has not got; write"
+_WHERE = "np.where(condition, x, y) with all three arguments"
+for _name in ("nonzero", "flatnonzero", "argwhere"):
+    refuse(getattr(np, _name), f"{_BY_VALUE} {_WHERE}")
+for _name in ("unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"):
+    refuse(getattr(np, _name), f"{_BY_VALUE} np.sort and compare neighbours, or run np.{_name} on the data beforehand")
+_BINS = "counts are steps, without a derivative; for weights in bins that are constant write"
+for _name in ("histogram", "histogram2d", "histogramdd"):
+    refuse(getattr(np, _name), f"{_BINS} np.bincount(np.searchsorted(edges, x), weights, minlength)")

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from gradc.errors import ArgumentError, ShapeError, TraceError, UnsupportedError
-from gradc.ir import NUMPY, Call, Kernel, Node, apply, lift, user_origin
-from gradc.ops.declare import call, function, op
+from gradc.ir import Call, Kernel, Node, apply, lift
+from gradc.ops.declare import call, function, op, refuse
 from gradc.ops.differences import part
 from gradc.ops.reduction import (
     floating_wide,
@@ -428,20 +428,6 @@ def percentile(
 # --- what has no place in a graph ------------------------------------------------------------------------
 
 
-def _refuse(target: Callable[..., Any], why: str) -> None:
-    """Answer a NumPy function on nodes with why there is no such node, and what to write."""
-
-    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
-        raise UnsupportedError(f"np.{target.__name__} on a node: {why}\n  at {user_origin().location}")
-
-    NUMPY[target] = refuse
-
-
 _UNSPECIFIED = "the order within the parts is left open, so nothing can be said of its derivative; write"
-_BY_VALUE = "the shape of its result depends on values, which a graph has not got; write"
-_refuse(np.partition, f"{_UNSPECIFIED} np.sort, np.median or np.quantile")
-_refuse(np.argpartition, f"{_UNSPECIFIED} np.argsort")
-_refuse(np.unique, f"{_BY_VALUE} np.sort and compare neighbours, or run np.unique on the data beforehand")
-_refuse(np.nonzero, f"{_BY_VALUE} np.where(condition, x, y) with all three arguments")
-_refuse(np.flatnonzero, f"{_BY_VALUE} np.where(condition, x, y) with all three arguments")
-_refuse(np.argwhere, f"{_BY_VALUE} np.where(condition, x, y) with all three arguments")
+refuse(np.partition, f"{_UNSPECIFIED} np.sort, np.median or np.quantile")
+refuse(np.argpartition, f"{_UNSPECIFIED} np.argsort")

@@ -14,9 +14,9 @@ from gradc import ops
 from gradc.ir import CONSTANT, Node, Op, apply, constant
 from gradc.ops.activations import sigmoid_op, sigmoid_slope
 from gradc.ops.elementwise import select, tanh_slope, where_op
-from gradc.ops.indexing import place_op, placed_sum
 from gradc.ops.reduction import max_op, sum_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op
+from gradc.ops.slices import place_op, placed_sum
 from gradc.passes.rewrite import Rewriting
 from gradc.passes.simplify import number
 
