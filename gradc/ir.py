@@ -607,7 +607,8 @@ class Node:
     def __array__(self, dtype: object = None, copy: object = None) -> Array:
         self._no_value(
             "np.asarray(node)",
-            "pass nodes themselves to NumPy functions, join them with np.stack, take values from evaluate(...)",
+            "pass nodes themselves to NumPy functions, join them with np.stack, index an array by one with gc.take(array, node), "
+            "take values from evaluate(...)",
         )
 
     def __setitem__(self, index: object, value: object) -> NoReturn:

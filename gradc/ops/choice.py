@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,16 +11,13 @@ from gradc.errors import ArgumentError, DTypeError
 from gradc.ir import Node, constant, lift
 from gradc.ops.declare import call, function
 from gradc.ops.gather import within
-from gradc.ops.samples import at, cases, normal, sample
+from gradc.ops.samples import cases, normal, sample
 from gradc.ops.shaping import full_like
 
 __all__ = [
     "choose",
     "select",
 ]
-
-_NAN = math.nan
-_LAST = [[False, True]]
 
 
 def _common(values: Sequence[Any], where: str) -> list[Node]:
@@ -41,7 +37,6 @@ def _common(values: Sequence[Any], where: str) -> list[Node]:
         lambda: sample([0, 0], normal(1, 2)),
         lambda: sample(1, normal(2)),
     ),
-    edges=(at([_NAN, 1.0], value=[1.0, 1.0], adjoints=([0.0, 2.0],), a=[1, 1], why="an exact zero for what is not chosen"),),
 )
 def choose(a: Any, choices: Any, out: Any = None, mode: Any = "raise") -> Node:
     """`np.choose`: from a sequence of arrays the entries of number `a`, all broadcast. The adjoint of the others is exactly 0.
@@ -72,9 +67,6 @@ def choose(a: Any, choices: Any, out: Any = None, mode: Any = "raise") -> Node:
         lambda: sample([[True, False, False], [True, True, False]], normal(2, 1), 2.0, fixed=(0,)),
         lambda: sample([[True, False]], normal(1, 2), normal(3, 2, seed=1)),
         lambda: sample(np.zeros((1, 0), bool), normal(1, 0)),
-    ),
-    edges=(
-        at([[_NAN, 1.0]], value=[7.0, 1.0], adjoints=([[0.0, 1.0]],), condlist=_LAST, default=7.0, why="exact zeros elsewhere"),
     ),
 )
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Node:

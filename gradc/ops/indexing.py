@@ -448,8 +448,6 @@ def _update(
         changed = way.back(scatter(turned, _fitting(new, shape, where), way.places, way.first, way.number))
         return changed if is_whole(way.basic, node.shape) else replace_part(node, changed, way.basic)
     new = _fitting(new, apply(getitem_op, (node,), (("index", way.basic),)).shape, where)
-    if is_whole(way.basic, node.shape):
-        return combine(node, new)
     if scatter is add_at:
         return placed_sum([node, place(new, way.basic, node.shape)])
     return replace_part(node, new, way.basic)
