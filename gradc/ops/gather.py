@@ -7,7 +7,7 @@ before, by `within`. So gathers and scatters never fail, and one kernel serves e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,20 +42,19 @@ def within_into(index: Array, out: Array, size: int, mode: str) -> None:
         return
     if not size:
         raise BoundsError(f"an axis of length 0 has no entry to index; got indices of shape {show_shape(index.shape)}")
-    if mode in _LOWEST:
-        _check_bounds(int(index.min()), int(index.max()), _LOWEST[mode](size), size)
     if index.dtype == np.uint64:
-        index = index % np.uint64(size) if mode == "wrap" else np.minimum(index, _LARGEST)
-    np.copyto(out, index, casting="same_kind")
-    if mode == "raise":
-        np.add(out, size, out, where=out < 0)
-    elif mode == "wrap":
+        np.copyto(out, index % np.uint64(size) if mode == "wrap" else np.minimum(index, _LARGEST), casting="same_kind")
+    else:
+        np.copyto(out, index)
+    if np.maximum.reduce(out.view(np.uintp), None) < size:  # as unsigned integers negative ones are huge: all is well
+        return
+    if mode == "wrap":
         np.remainder(out, size, out)
     elif mode == "clip":
         np.clip(out, 0, size - 1, out)
-
-
-_LOWEST: dict[str, Callable[[int], int]] = {"raise": lambda size: -size, "label": lambda size: 0}
+    else:
+        _check_bounds(int(index.min()), int(index.max()), -size if mode == "raise" else 0, size)
+        np.add(out, size, out, where=out < 0)
 
 
 def _check_bounds(low: int, high: int, lowest: int, size: int) -> None:
@@ -212,6 +211,9 @@ def add_into(out: Array, values: Array, index: Array, axis: int, count: int) -> 
 
     NumPy adds fast at positions in a vector, 3 to 4 times as fast as whole rows; so rows are spelled out, a chunk at a time.
     """
+    if out.ndim == count:
+        np.add.at(out.reshape(-1), index.reshape(-1), values.reshape(-1))
+        return
     table, rows = _rows(out, index, axis, count)
     width = table.shape[1]
     parts = values.reshape((len(rows), width))

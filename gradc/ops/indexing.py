@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError, GradcError, ShapeError, TraceError
-from gradc.ir import CONSTANT, Node, Op, apply, constant, lift
+from gradc.ir import CONSTANT, Call, Kernel, Node, Op, apply, constant, lift
 from gradc.ops.declare import call, function, op, refuse
 from gradc.ops.gather import add_at, flattened, gather, positions, scatter_add, set_at, within
 from gradc.ops.samples import Sample, at, cases, normal, sample
@@ -583,19 +583,37 @@ def _infer_pick(x: TensorType, labels: TensorType) -> TensorType:
     return TensorType(labels.shape, x.dtype)
 
 
-def _check_labels(labels: Any, depth: int) -> Any:
+def _label_places(labels: Any, depth: int) -> Any:
+    """Where in rows of `depth` entries, flattened, the labels point."""
     if labels.size and (labels.min() < 0 or labels.max() >= depth):
         raise ArgumentError(f"a label lies outside [0, {depth}): the labels run from {labels.min()} to {labels.max()}")
-    return labels.astype(np.intp)[..., None]
+    places = np.arange(labels.size, dtype=np.intp).reshape(labels.shape)
+    places *= depth
+    np.add(places, labels, places, casting="unsafe")  # unsigned labels too: they are in bounds
+    return places
+
+
+def pick_into(x: Any, labels: Any, out: Any) -> None:
+    """Into `out`: of each row along the last axis of `x` the entry at its label."""
+    np.take(x.reshape(-1), _label_places(labels, x.shape[-1]), 0, out, "clip")
+
+
+def put_into(g: Any, labels: Any, out: Any) -> None:
+    """Into `out`: rows of zeros, with an entry of `g` at each label."""
+    places = _label_places(labels, out.shape[-1])
+    out.fill(0)
+    out.reshape(-1)[places] = g
 
 
 def _pick(x: Any, labels: Any) -> Any:
-    return np.take_along_axis(x, _check_labels(labels, x.shape[-1]), -1)[..., 0]
+    out = np.empty(labels.shape, x.dtype)
+    pick_into(x, labels, out)
+    return out
 
 
 def _put(g: Any, labels: Any, *, depth: int) -> Any:
-    out = np.zeros((*labels.shape, depth), g.dtype)
-    np.put_along_axis(out, _check_labels(labels, depth), g[..., None], -1)
+    out = np.empty((*labels.shape, depth), g.dtype)
+    put_into(g, labels, out)
     return out
 
 
@@ -605,8 +623,11 @@ pick_op: Op = op(
     evaluate=_pick,
     vjp=(lambda g, out, x, labels: apply(put_op, (g, labels), (("depth", x.shape[-1]),)), None),
     jvp=(lambda t, out, x, labels: apply(pick_op, (t, labels)), None),
+    kernel=lambda inputs, out, attrs: Kernel((Call(pick_into, "pick", "{0}, {1}, {out}"),)),
+    raises=True,
     linear=True,
     moves=True,
+    masks=True,
 )
 put_op: Op = op(
     "put",
@@ -614,6 +635,8 @@ put_op: Op = op(
     evaluate=_put,
     vjp=(lambda g, out, x, labels, *, depth: apply(pick_op, (g, labels)), None),
     jvp=(lambda t, out, x, labels, *, depth: apply(put_op, (t, labels), (("depth", depth),)), None),
+    kernel=lambda inputs, out, attrs: Kernel((Call(put_into, "put", "{0}, {1}, {out}"),)),
+    raises=True,
     linear=True,
 )
 
