@@ -30,9 +30,24 @@ _METHODS: dict[tuple[str, Any], str] = {
 """Methods of ufuncs, and the functions they are, with 0 for the axis that is not given."""
 
 _IN_PLACE = "nodes are immutable: build the changed array as another node, with np.where, gc.at_set or gc.at_add"
+_BY_VALUE = "the shape of its result depends on values, which a graph has not got:"
+_UNSPECIFIED = "the order within the parts is left open, so nothing can be said of its derivative: write"
 
 _INSTEAD: dict[str, str] = {
     **dict.fromkeys(("copyto", "put", "place", "putmask", "put_along_axis", "fill_diagonal"), _IN_PLACE),
+    **dict.fromkeys(
+        ("nonzero", "flatnonzero", "argwhere"), f"{_BY_VALUE} write np.where(condition, x, y) with all three arguments"
+    ),
+    **dict.fromkeys(
+        ("unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"),
+        f"{_BY_VALUE} write np.sort and compare neighbours, or run it on the data beforehand",
+    ),
+    **dict.fromkeys(
+        ("histogram", "histogram2d", "histogramdd"),
+        "counts are steps, which have no derivative: write np.bincount(np.searchsorted(edges, x), weights, minlength)",
+    ),
+    "partition": f"{_UNSPECIFIED} np.sort, np.median or np.quantile",
+    "argpartition": f"{_UNSPECIFIED} np.argsort",
     **dict.fromkeys(
         ("eig", "eigvals"), "its result is complex, and gradc computes in real numbers: np.linalg.eigh takes symmetric matrices"
     ),

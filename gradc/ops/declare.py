@@ -8,26 +8,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError, GraphError, NamingError, UnsupportedError
-from gradc.ir import (
-    FUNCTIONS,
-    NUMPY,
-    OPS,
-    Call,
-    Function,
-    Kernel,
-    KernelRule,
-    Node,
-    Op,
-    Rule,
-    register_function,
-    register_op,
-    user_origin,
-)
+from gradc.errors import ArgumentError, DTypeError, GraphError, NamingError
+from gradc.ir import FUNCTIONS, NUMPY, OPS, Call, Function, Kernel, KernelRule, Node, Op, Rule, register_function, register_op
 from gradc.types import DType, TensorType, as_dtype, broadcast_shapes
 
 Partial = Callable[..., Any] | float | None
@@ -286,15 +272,6 @@ def function(
         return build
 
     return register
-
-
-def refuse(target: Callable[..., Any], why: str) -> None:
-    """Answer a NumPy function on nodes with why there is no such node, and what to write."""
-
-    def answer(*args: Any, **kwargs: Any) -> NoReturn:
-        raise UnsupportedError(f"np.{target.__name__} on a node: {why}\n  at {user_origin().location}")
-
-    NUMPY[target] = answer
 
 
 def signature_of(target: Function) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError, GradcError, ShapeError, TraceError
 from gradc.ir import CONSTANT, Call, Kernel, Node, Op, apply, constant, lift
-from gradc.ops.declare import call, function, op, refuse
+from gradc.ops.declare import call, function, op
 from gradc.ops.gather import add_at, flattened, gather, positions, scatter_add, set_at, within
 from gradc.ops.samples import Sample, at, cases, normal, sample
 from gradc.ops.slices import Entry, getitem_op, is_whole, normalize, part, place, placed_sum, replace_part
@@ -639,24 +639,3 @@ put_op: Op = op(
     raises=True,
     linear=True,
 )
-
-
-# --- what has no place in a graph ------------------------------------------------------------------------
-
-_IN_PLACE = "it writes into an array in place, and nodes are immutable; write"
-refuse(np.put, f"{_IN_PLACE} gc.at_set(x, index, value)")
-refuse(np.place, f"{_IN_PLACE} np.where(mask, value, x)")
-refuse(np.putmask, f"{_IN_PLACE} np.where(mask, value, x)")
-refuse(np.copyto, f"{_IN_PLACE} np.where(mask, value, x)")
-refuse(np.put_along_axis, f"{_IN_PLACE} gc.at_set(x, index, value), with an index for each axis")
-refuse(np.fill_diagonal, f"{_IN_PLACE} gc.at_set(x, np.diag_indices(n), value)")
-
-_BY_VALUE = "the shape of its result depends on values, which a graph has not got; write"
-_WHERE = "np.where(condition, x, y) with all three arguments"
-for _name in ("nonzero", "flatnonzero", "argwhere"):
-    refuse(getattr(np, _name), f"{_BY_VALUE} {_WHERE}")
-for _name in ("unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"):
-    refuse(getattr(np, _name), f"{_BY_VALUE} np.sort and compare neighbours, or run np.{_name} on the data beforehand")
-_BINS = "counts are steps, without a derivative; for weights in bins that are constant write"
-for _name in ("histogram", "histogram2d", "histogramdd"):
-    refuse(getattr(np, _name), f"{_BINS} np.bincount(np.searchsorted(edges, x), weights, minlength)")

@@ -15,7 +15,7 @@ import numpy as np
 
 from gradc.errors import ArgumentError, ShapeError, TraceError, UnsupportedError
 from gradc.ir import Call, Kernel, Node, apply, lift
-from gradc.ops.declare import call, function, op, refuse
+from gradc.ops.declare import call, function, op
 from gradc.ops.differences import part
 from gradc.ops.reduction import (
     floating_wide,
@@ -423,11 +423,3 @@ def percentile(
     weak = type(q) in (int, float)
     node = operand(x, "percentile", None, out)
     return _quantile(node, _shares(q, 100, "percentile"), weak, axis, method, keepdims, weights, "percentile")
-
-
-# --- what has no place in a graph ------------------------------------------------------------------------
-
-
-_UNSPECIFIED = "the order within the parts is left open, so nothing can be said of its derivative; write"
-refuse(np.partition, f"{_UNSPECIFIED} np.sort, np.median or np.quantile")
-refuse(np.argpartition, f"{_UNSPECIFIED} np.argsort")
