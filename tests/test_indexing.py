@@ -308,6 +308,41 @@ def test_an_updated_index_does_not_change_what_was_taken():
     assert [step(x=np.arange(4.0), i=index)["y"].tolist() for _ in range(3)] == [[0, 1], [1, 2], [2, 3]]
 
 
+@pytest.mark.parametrize("layout", ["C", "F", "reversed", "byte-swapped"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda b, i, v: gc.at_set(b, i, v),
+        lambda b, i, v: gc.at_add(b, (slice(None), i), v[:, None]),
+        lambda b, i, v: gc.at_set(b, 0, v),
+        lambda b, i, v: gc.at_add(b, 1, v),
+        lambda b, i, v: gc.segment_sum(b[i], i, 3) * 1,
+        lambda b, i, v: gc.segment_sum(v + np.zeros((3, 1)), i, 3),
+    ],
+)
+def test_arrays_of_any_layout_are_updated_where_they_are(build, layout):
+    g = gc.Graph("g")
+    b, i, v = g.placeholder("b", (3, 3)), g.placeholder("i", 3, "int64"), g.placeholder("v", 3)
+    g.output("b_next", build(b, i, v))
+    start, index, values = values_for((3, 3)), np.array([2, 0, 2]), np.array([0.1, 0.2, 0.3])
+    buffer = {"C": start.copy(), "F": start.copy("F"), "reversed": start[::-1, ::-1].copy()[::-1, ::-1]}.get(layout)
+    buffer = start.astype(">f8") if buffer is None else buffer
+    wanted = gc.evaluate(g, b=start, i=index, v=values)[g.outputs["b_next"]]
+    g.compile(updates={"b": "b_next"})(b=buffer, i=index, v=values)
+    np.testing.assert_array_equal(buffer, wanted)
+
+
+def test_an_array_that_is_updated_is_not_copied_onto_itself():
+    g = gc.Graph("g")
+    cache, i, v = g.placeholder("cache", (1000, 8)), g.placeholder("i", (), "int64"), g.placeholder("v", 8)
+    g.output("cache_next", gc.at_set(cache, i, v))
+    step = g.compile(updates={"cache": "cache_next"})
+    cache = np.zeros((1000, 8))
+    step(cache=cache, i=3, v=np.arange(8.0))
+    assert (cache[3] == np.arange(8)).all() and not np.delete(cache, 3, 0).any()
+    assert "if u1 is not v1: copyto(u1, v1)" in step.source
+
+
 # --- the functions ---------------------------------------------------------------------------------------
 
 

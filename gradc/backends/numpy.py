@@ -347,7 +347,15 @@ class _Emitter:
             self.bound[f"s{number}"] = lambda memory, number=number: memory.scratch(number)  # type: ignore[misc]
         for call in self.plan.calls(node, kernel):
             arguments = "".join(self._fill(call, node, scratch))
-            self.lines.append(f"{self._function(call.name, call.function)}({arguments})")
+            line = f"{self._function(call.name, call.function)}({arguments})"
+            self.lines.append(f"{self._unless_itself(node, call)}{line}")
+
+    def _unless_itself(self, node: Node, call: Call) -> str:
+        """The condition of a copy that may be one of an updated array onto itself."""
+        updated, whole = self._update_of.get(node), node.inputs[0]
+        if updated is None or call.function is not np.copyto or call.arguments != "{out}, {0}":
+            return ""
+        return f"if {updated} is not {self.names[whole]}: " if self.targets.get(whole.name or "") == updated else ""
 
     def _fill(self, call: Call, node: Node, scratch: tuple[int, ...]) -> Iterator[str]:
         for text, field, spec, _ in Formatter().parse(call.arguments):

@@ -7,7 +7,7 @@ before, by `within`. So gathers and scatters never fail, and one kernel serves e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -206,6 +206,21 @@ def gather(x: Node, index: Node, axis: int = 0, count: int = 1) -> Node:
 # --- scatter-add -----------------------------------------------------------------------------------------
 
 
+def in_one_piece(write: Callable[..., None]) -> Callable[..., None]:
+    """`write(out, ...)`, which needs contiguous memory, for any `out`: arrays that are updated are laid out as users please."""
+
+    def wrapped(out: Array, *arguments: Any) -> None:
+        if out.flags.c_contiguous:
+            write(out, *arguments)
+            return
+        whole = out.copy("C")
+        write(whole, *arguments)
+        np.copyto(out, whole)
+
+    return wrapped
+
+
+@in_one_piece
 def add_into(out: Array, values: Array, index: Array, axis: int, count: int) -> None:
     """Add `values` to the entries of `out` at `index`, repeated ones one after the other: the bits of `np.add.at`.
 
@@ -230,6 +245,7 @@ def add_into(out: Array, values: Array, index: Array, axis: int, count: int) -> 
             np.add.at(table.reshape(-1), places.reshape(-1), parts[first : first + step].reshape(-1))
 
 
+@in_one_piece
 def set_into(out: Array, values: Array, index: Array, axis: int, count: int) -> None:
     """Write `values` to the entries of `out` at `index`; of repeated ones the last stays."""
     table, rows = _rows(out, index, axis, count)

@@ -14,7 +14,7 @@ import numpy as np
 from gradc.errors import ArgumentError, DTypeError, GradcError, ShapeError, TraceError
 from gradc.ir import CONSTANT, Call, Kernel, Node, Op, apply, constant, lift
 from gradc.ops.declare import call, function, op
-from gradc.ops.gather import add_at, flattened, gather, positions, scatter_add, set_at, within
+from gradc.ops.gather import add_at, flattened, gather, in_one_piece, positions, scatter_add, set_at, within
 from gradc.ops.samples import Sample, at, cases, normal, sample
 from gradc.ops.slices import Entry, getitem_op, is_whole, normalize, part, place, placed_sum, replace_part
 from gradc.types import Shape, Size, TensorType, broadcast_shapes, normalize_axis, show_shape
@@ -598,7 +598,8 @@ def pick_into(x: Any, labels: Any, out: Any) -> None:
     np.take(x.reshape(-1), _label_places(labels, x.shape[-1]), 0, out, "clip")
 
 
-def put_into(g: Any, labels: Any, out: Any) -> None:
+@in_one_piece
+def put_into(out: Any, g: Any, labels: Any) -> None:
     """Into `out`: rows of zeros, with an entry of `g` at each label."""
     places = _label_places(labels, out.shape[-1])
     out.fill(0)
@@ -613,7 +614,7 @@ def _pick(x: Any, labels: Any) -> Any:
 
 def _put(g: Any, labels: Any, *, depth: int) -> Any:
     out = np.empty((*labels.shape, depth), g.dtype)
-    put_into(g, labels, out)
+    put_into(out, g, labels)
     return out
 
 
@@ -635,7 +636,7 @@ put_op: Op = op(
     evaluate=_put,
     vjp=(lambda g, out, x, labels, *, depth: apply(pick_op, (g, labels)), None),
     jvp=(lambda t, out, x, labels, *, depth: apply(put_op, (t, labels), (("depth", depth),)), None),
-    kernel=lambda inputs, out, attrs: Kernel((Call(put_into, "put", "{0}, {1}, {out}"),)),
+    kernel=lambda inputs, out, attrs: Kernel((Call(put_into, "put", "{out}, {0}, {1}"),)),
     raises=True,
     linear=True,
 )
