@@ -194,6 +194,7 @@ gather_op: Op = op(
         (Call(gather_into, "gather", f"{{0}}, {{1}}, {{out}}, {attrs['axis']}, {attrs['count']}"),)
     ),
     linear=True,
+    moves=True,
     masks=True,
 )
 
