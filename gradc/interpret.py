@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ArgumentError, FeedError, GraphError
-from gradc.ir import PLACEHOLDER, Array, Graph, Node, concrete_type, describe, has_masked_entries, walk
+from gradc.ir import PLACEHOLDER, Array, Graph, Node, concrete_type, describe, has_masked_entries, named_in_errors, walk
 from gradc.types import TensorType, bind_shape, check_shape, resolve, show_shape
 
 
@@ -130,7 +130,7 @@ def evaluate_node(node: Node, operands: list[Array], dims: dict[str, int]) -> Ar
     if dims:
         attrs = {k: resolve(v, dims) for k, v in node.attrs}
         concrete_type(node, tuple([TensorType(a.shape, a.dtype) for a in operands]), tuple(attrs.items()), dims)
-    value = np.asarray(node.op.evaluate(*operands, **attrs))
+    value = np.asarray(named_in_errors(node, node.op.evaluate)(*operands, **attrs))
     if value.dtype != node.dtype:
         raise GraphError(f"{describe(node)} evaluated to {value.dtype}{show_shape(value.shape)}: its declaration is wrong")
     return value if node.op.view or value.flags.c_contiguous else np.ascontiguousarray(value)

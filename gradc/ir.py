@@ -320,6 +320,20 @@ def concrete_type(node: Node, operands: tuple[TensorType, ...], attrs: Attrs, di
         raise FeedError(f"{describe(node)} has no value where {sizes}: {error}") from None
 
 
+def named_in_errors(node: Node, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which computes `node`; where the op refuses values, its errors name the node and the user's line."""
+    if not node.op.raises:
+        return function
+
+    def call(*arguments: Any, **attrs: Any) -> Any:
+        try:
+            return function(*arguments, **attrs)
+        except GradcError as error:
+            raise type(error)(f"{error}\n  in {describe(node)}") from None
+
+    return call
+
+
 def _located(error: GradcError, op: Op, inputs: tuple[Node, ...]) -> GradcError:
     operands = "".join(f"\n  operand {k}: {describe(n)}" for k, n in enumerate(inputs))
     where = (_context.origin or user_origin()).location

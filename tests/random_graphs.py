@@ -31,6 +31,10 @@ def _shape(x, n):
 
 def _join(x, y, n):
     a, b = x.reshape(-1), y.reshape(-1)
+    if n % 5 == 3:
+        return a[[n % 3, 0, -1, 0]]
+    if n % 5 == 4:
+        return (gc.at_set if n % 2 else gc.at_add)(a, [-1, n % 3, -1], b[:3])
     return gc.concatenate([a, b, a] if n % 2 else [a, b])
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError, GradcError, ShapeError, TraceError
-from gradc.ir import CONSTANT, Call, Kernel, Node, Op, apply, constant, lift
+from gradc.ir import CONSTANT, Call, Kernel, Node, Op, apply, constant, has_masked_entries, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.gather import add_at, flattened, gather, in_one_piece, positions, scatter_add, set_at, within
 from gradc.ops.samples import Sample, at, cases, normal, sample
@@ -127,6 +127,8 @@ def _by_node(node: Node, where: str) -> ByArrays:
 
 def _index_array(entry: Any, where: str) -> np.ndarray[Any, Any]:
     """A copy of an index that is an array or list; of an empty list, no integers."""
+    if has_masked_entries(entry):
+        raise ArgumentError(f"{where}: masked entries would count as indices; leave them out: index.compressed()")
     try:
         array = np.array(entry)
     except GradcError:
