@@ -226,7 +226,7 @@ WRONG = {
     "text": (lambda x: x["a"], errors.ArgumentError, "'a'"),
     "ragged": (lambda x: x[[[0, 1], [1]]], errors.ArgumentError, "no index"),
     "float node": (lambda x: x[x[0, 0]], errors.DTypeError, "astype"),
-    "too many": (lambda x: x[[0], [0], [0]], errors.ShapeError, "3 axes"),
+    "too many": (lambda x: x[[0], [0], [0]], errors.ShapeError, "3 indices for the 2 axes"),
     "two ellipses": (lambda x: x[..., [0], ...], errors.ShapeError, "more than one ellipsis"),
     "no broadcast": (lambda x: x[[0, 1], [0, 1, 2]], errors.ShapeError, r"\(2,\) and \(3,\) do not broadcast"),
     "item assignment": (lambda x: x.__setitem__(0, 1.0), errors.TraceError, r"gc\.at_set"),

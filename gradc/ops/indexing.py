@@ -78,8 +78,8 @@ def understood(index: Any, shape: Shape, where: str) -> Way:
     given = [_entry(e, where) for e in (index if isinstance(index, tuple) else (index,))]
     missing = len(shape) - sum(map(_width, given))
     if missing < 0 or sum(e is Ellipsis for e in given) > 1:
-        what = "more than one ellipsis" if missing >= 0 else f"an index for {len(shape) - missing} axes"
-        raise ShapeError(f"{where}: {what}, for an array of shape {show_shape(shape)}")
+        what = "more than one ellipsis" if missing >= 0 else f"{len(shape) - missing} indices"
+        raise ShapeError(f"{where}: {what} for the {len(shape)} axes of {show_shape(shape)}")
     if not any(isinstance(e, ByArrays) for e in given):
         return Way(normalize(given, shape))
     start = next((k for k, e in enumerate(given) if e is Ellipsis), len(given))
