@@ -88,14 +88,12 @@ def understood(index: Any, shape: Shape, where: str) -> Way:
     others = [k for k in range(_axes_left(basic)) if k not in indexed]
     first = _landing(given, missing)
     nodes = [within(a, s) for a, s in zip(arrays, sizes, strict=True)]
-    index_shapes = [n.shape for n in nodes]
     try:
-        broadcast_shapes(*index_shapes)
+        broadcast_shapes(*[n.shape for n in nodes])
     except ShapeError as error:
         raise ShapeError(f"{where}: index arrays of {error}") from None
-    return Way(
-        normalize(basic, shape), (*others[:first], *indexed, *others[first:]), first, len(indexed), flattened(nodes, sizes)
-    )  # fmt: skip
+    order = (*others[:first], *indexed, *others[first:])
+    return Way(normalize(basic, shape), order, first, len(indexed), flattened(nodes, sizes))
 
 
 def _entry(entry: Any, where: str) -> Any:
@@ -552,11 +550,11 @@ def bincount(x: Any, weights: Any = None, minlength: Any = 0) -> Node:
             "bincount: the length of the result depends on the largest entry, and a graph has no shapes that depend on values; "
             "give minlength=, the number of bins"
         )
+    (values,) = lift((1 if weights is None else weights,), "bincount")
     if weights is None:
-        (values,) = (call("broadcast_to", constant(1, np.intp), labels.shape),)
-    else:
-        (given,) = lift((weights,), "bincount")
-        values = given if given.dtype == np.float64 else call("astype", given, np.float64)
+        values = call("broadcast_to", call("astype", values, np.intp), labels.shape)
+    elif values.dtype != np.float64:
+        values = call("astype", values, np.float64)
     if values.shape != labels.shape:
         raise ShapeError(f"bincount: weights {show_shape(values.shape)} and labels {show_shape(labels.shape)} differ")
     return scatter_add(values, within(labels, length, "label"), 0, (length,))
