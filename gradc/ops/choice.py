@@ -12,7 +12,6 @@ from gradc.ir import Node, constant, lift
 from gradc.ops.declare import call, function
 from gradc.ops.gather import within
 from gradc.ops.samples import cases, normal, sample
-from gradc.ops.shaping import full_like
 
 __all__ = [
     "choose",
@@ -53,7 +52,7 @@ def choose(a: Any, choices: Any, out: Any = None, mode: Any = "raise") -> Node:
     if number.dtype.kind == "b":
         number = call("astype", number, np.intp)
     chosen = within(number, len(values), "label" if mode == "raise" else mode)
-    result = values[-1] if len(values) > 1 else full_like(values[0], 0)
+    result = values[-1] if len(values) > 1 else call("zeros_like", values[0])
     for k in range(max(len(values) - 2, 0), -1, -1):
         result = call("where", call("equal", chosen, k), values[k], result)
     return result

@@ -15,7 +15,6 @@ import numpy as np
 from gradc.errors import BoundsError, DTypeError, ShapeError
 from gradc.ir import CONSTANT, Call, Kernel, Node, Op, apply, constant
 from gradc.ops.declare import call, op, scale
-from gradc.ops.shaping import full_like
 from gradc.types import Shape, Size, TensorType, broadcast_shapes, is_static, show_shape, size_of
 
 __all__: list[str] = []
@@ -354,14 +353,14 @@ set_at_op: Op = op(
     infer=_infer_update,
     evaluate=_updated(set_into),
     vjp=(
-        lambda g, out, x, values, index, *, axis, count: set_at(g, full_like(values, 0), index, axis, count),
+        lambda g, out, x, values, index, *, axis, count: set_at(g, call("zeros_like", values), index, axis, count),
         lambda g, out, x, values, index, *, axis, count: _that_stay(
             gather(g, index, axis, count), index, axis, x.shape[axis : axis + count]
         ),
         None,
     ),
     jvp=(
-        lambda t, out, x, values, index, *, axis, count: set_at(t, full_like(values, 0), index, axis, count),
+        lambda t, out, x, values, index, *, axis, count: set_at(t, call("zeros_like", values), index, axis, count),
         lambda t, out, x, values, index, *, axis, count: scatter_add(
             _that_stay(t, index, axis, x.shape[axis : axis + count]), index, axis, x.shape[axis : axis + count]
         ),

@@ -18,10 +18,10 @@ from gradc.errors import ArgumentError, ShapeError, UnsupportedError
 from gradc.ir import Call, Kernel, Node, Op, apply, lift
 from gradc.ops.creation import linspace
 from gradc.ops.declare import call, function, linear
-from gradc.ops.slices import place
 from gradc.ops.joining import concatenate
 from gradc.ops.samples import Sample, normal, sample
 from gradc.ops.shaping import broadcast_to
+from gradc.ops.slices import place
 from gradc.types import Shape, Size, TensorType, as_integer, normalize_axis, show_shape
 
 __all__ = ["pad"]

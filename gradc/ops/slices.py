@@ -11,7 +11,6 @@ import numpy as np
 from gradc.errors import ArgumentError, BoundsError, ShapeError
 from gradc.ir import Call, Kernel, Node, Op, apply
 from gradc.ops.declare import call, function, op
-from gradc.ops.shaping import full_like
 from gradc.types import Dim, Shape, Size, TensorType, show_shape, slice_size
 
 __all__: list[str] = []
@@ -209,11 +208,11 @@ replace_op: Op = op(
     evaluate=_replaced,
     kernel=_replace_kernel,
     vjp=(
-        lambda g, out, x, value, *, index: replace_part(g, full_like(value, 0), index),
+        lambda g, out, x, value, *, index: replace_part(g, call("zeros_like", value), index),
         lambda g, out, x, value, *, index: apply(getitem_op, (g,), (("index", index),)),
     ),
     jvp=(
-        lambda t, out, x, value, *, index: replace_part(t, full_like(value, 0), index),
+        lambda t, out, x, value, *, index: replace_part(t, call("zeros_like", value), index),
         lambda t, out, x, value, *, index: place(t, index, x.shape),
     ),
     linear=True,
