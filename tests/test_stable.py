@@ -36,6 +36,16 @@ WRITTEN = {
     "log(gc.softmax)": (lambda x: np.log(gc.softmax(x)), gc.log_softmax, MATRIX),
     "log(softmax[entries])": (lambda x: np.log(softmax(x)[:, 1]), lambda x: gc.log_softmax(x)[:, 1], MATRIX),
     "log(softmax)[entries]": (lambda x: np.log(softmax(x))[1:, 0], lambda x: gc.log_softmax(x)[1:, 0], MATRIX),
+    "log(softmax[rows, labels])": (
+        lambda x: np.log(softmax(x)[np.arange(3), [0, 1, 2]]),
+        lambda x: gc.log_softmax(x)[np.arange(3), [0, 1, 2]],
+        MATRIX,
+    ),
+    "log(take_along_axis(softmax))": (
+        lambda x: np.log(np.take_along_axis(softmax(x), np.array([[0], [1], [0]]), -1)),
+        lambda x: np.take_along_axis(gc.log_softmax(x), np.array([[0], [1], [0]]), -1),
+        MATRIX,
+    ),
     "where of log(softmax)": (
         lambda x: np.where(np.eye(3) > 0, np.log(softmax(x)), 0.0),
         lambda x: np.where(np.eye(3) > 0, gc.log_softmax(x), 0.0),
