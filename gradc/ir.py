@@ -248,7 +248,10 @@ class Op:
 
 @dataclass(frozen=True)
 class Function:
-    """A public function that builds nodes: an op, or a composition of ops."""
+    """A public function that builds nodes: an op, or a composition of ops.
+
+    `reorders`: its sums are NumPy's in another order, so that values agree to rounding, and not bit for bit.
+    """
 
     name: str
     build: Callable[..., Any]
@@ -257,6 +260,7 @@ class Function:
     edges: tuple[Any, ...] = ()
     differentiable: bool = True
     requires: str | None = None
+    reorders: bool = False
 
 
 OPS: dict[str, Op] = {}

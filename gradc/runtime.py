@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from gradc.backends.numpy import LongProgram, Program, Run
-from gradc.errors import ArgumentError, FeedError, NamingError
-from gradc.interpret import check_feeds
+from gradc.errors import ArgumentError, EvaluationError, FeedError, NamingError
+from gradc.interpret import check_feeds, evaluate
 from gradc.ir import Array, Graph, Node, paused_collector
 from gradc.measure import Memory, Profile, memory_of, profile
 from gradc.passes import DEFAULT, PassReport, optimise
@@ -135,6 +135,8 @@ class Executable:
         Raises:
             FeedError: a feed is missing, unknown, of the wrong dtype or shape, or an array to write to does not
                 fit; nothing has run then.
+            EvaluationError: an op has no value for its operands' values (the inverse of a singular matrix); nothing was
+                updated then. The message names the node and the user's line.
         """
         if feeds.__class__ is dict and not named:
             named = feeds
@@ -156,6 +158,8 @@ class Executable:
                 run = pool.program.bind()
             try:
                 result = run(*arguments)
+            except np.linalg.LinAlgError as error:
+                raise self._failure(named, error) from None
             finally:
                 free.append(run)
             if result is not None:
@@ -177,10 +181,20 @@ class Executable:
             run = pool.program.bind()
         try:
             result: dict[str, Array] = run(*arguments, *targets, into, True)
+        except np.linalg.LinAlgError as error:
+            raise self._failure(arrays, error) from None
         finally:
             pool.free.append(run)
         self._newest = pool
         return result
+
+    def _failure(self, feeds: Mapping[str, Any], error: Exception) -> EvaluationError:
+        """The error of a call, found again by the interpreter, which knows the node; the feeds are as they were."""
+        try:
+            evaluate(Graph.of(self.graph.name, self._placeholders, self.graph.outputs), feeds)
+        except EvaluationError as located:
+            return located
+        return EvaluationError(f"a call of {self.graph.name!r} failed: {error}")
 
     def _pool(self, key: tuple[tuple[str, int], ...]) -> _Pool:
         with self._lock:

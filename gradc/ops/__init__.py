@@ -3,6 +3,8 @@
 from gradc.ops import (
     activations,
     creation,
+    contraction,
+    decompositions,
     differences,
     elementwise,
     indexing,
@@ -22,6 +24,8 @@ from gradc.ops import (
 )
 from gradc.ops.activations import *  # noqa: F403
 from gradc.ops.creation import *  # noqa: F403
+from gradc.ops.contraction import *  # noqa: F403
+from gradc.ops.decompositions import *  # noqa: F403
 from gradc.ops.differences import *  # noqa: F403
 from gradc.ops.elementwise import *  # noqa: F403
 from gradc.ops.elementwise import abs_ as abs
@@ -59,6 +63,8 @@ __all__ = [
     *joining.__all__,
     *padding.__all__,
     *rearranging.__all__,
+    *contraction.__all__,
+    *decompositions.__all__,
     *differences.__all__,
     *elementwise.__all__,
     *indexing.__all__,

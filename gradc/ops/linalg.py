@@ -1,4 +1,4 @@
-"""Linear algebra: matmul with NumPy's batch broadcasting and 1-d rules."""
+"""Products of matrices with NumPy's batch broadcasting and 1-d rules, and the parts of matrices: triangles, diagonals."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ import numpy as np
 
 from gradc.errors import ShapeError
 from gradc.ir import Call, Kernel, Node, apply, lift
-from gradc.ops.declare import call, function, op, ufunc_dtype
-from gradc.ops.samples import cases, normal, sample
-from gradc.types import TensorType, broadcast_shapes, show_shape
+from gradc.ops.declare import call, function, linear, op, ufunc_dtype
+from gradc.ops.samples import Sample, cases, normal, sample
+from gradc.types import Size, TensorType, broadcast_shapes, is_static, normalize_axis, show_shape
 
 __all__ = [
     "matmul",
+    "matrix_diagonal",
+    "matrix_trace",
+    "matvec",
+    "vecdot",
+    "vecmat",
 ]
+
+# --- products --------------------------------------------------------------------------------------------
 
 
 def _infer_matmul(a: TensorType, b: TensorType) -> TensorType:
@@ -55,7 +62,7 @@ matmul_op = op(
 
 
 @function(
-    numpy=(np.matmul, np.dot),
+    numpy=(np.matmul, np.linalg.matmul),
     samples=cases(
         lambda: sample(normal(2, 3), normal(3, 4, seed=1)),
         lambda: sample(normal(3), normal(3, seed=1)),
@@ -78,3 +85,213 @@ def matmul(a: Any, b: Any) -> Node:
     product = apply(matmul_op, (left, right))
     drop = ((-2,) if x.ndim == 1 else ()) + ((-1,) if y.ndim == 1 else ())
     return call("squeeze", product, drop) if drop else product
+
+
+def _infer_vecdot(a: TensorType, b: TensorType) -> TensorType:
+    if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-1]:
+        raise ShapeError(f"vecdot: vectors of one length along the last axis, got {show_shape(a.shape)} and {show_shape(b.shape)}")
+    return TensorType(broadcast_shapes(a.shape[:-1], b.shape[:-1]), ufunc_dtype(np.vecdot, (a.dtype, b.dtype)))
+
+
+def _spread_last(g: Node, other: Node) -> Node:
+    return call("expand_dims", g, -1) * other
+
+
+vecdot_op = op(
+    "vecdot",
+    infer=_infer_vecdot,
+    evaluate=np.vecdot,
+    vjp=(
+        lambda g, out, a, b: call("sum_to", _spread_last(g, b), a.shape),
+        lambda g, out, a, b: call("sum_to", _spread_last(g, a), b.shape),
+    ),
+    jvp=(lambda t, out, a, b: vecdot_op(t, b), lambda t, out, a, b: vecdot_op(a, t)),
+    kernel=lambda inputs, out, attrs: Kernel((Call(np.vecdot, "vecdot", "{0}, {1}, {out}"),)),
+    flops=lambda shapes, shape: 2 * int(np.prod(shape)) * shapes[0][-1],
+)
+
+
+def moved_last(x: Node, axis: Any, where: str) -> Node:
+    """`x` with `axis` moved to the end."""
+    k = normalize_axis(axis, x.ndim, where)
+    return call("transpose", x, (*[a for a in range(x.ndim) if a != k], k))
+
+
+@function(
+    numpy=(np.vecdot, np.linalg.vecdot),
+    samples=cases(
+        lambda: sample(normal(3), normal(3, seed=1)),
+        lambda: sample(normal(2, 3), normal(2, 3, seed=1)),
+        lambda: sample(normal(4, 1, 3), normal(2, 3, seed=1)),
+        lambda: sample(normal(2, 0), normal(0, seed=1)),
+        lambda: sample(normal(0, 3), normal(3, seed=1)),
+    ),
+)
+def vecdot(a: Any, b: Any, axis: Any = -1) -> Node:
+    """`np.vecdot`: the sums of products along `axis`; the other axes broadcast."""
+    x, y = lift((a, b), "vecdot")
+    return vecdot_op(*[moved_last(v, axis, "vecdot") for v in (x, y)])
+
+
+def _if_any(*names: str) -> tuple[Any, ...]:
+    """The functions of NumPy of these names that this NumPy has."""
+    return tuple(getattr(np, name) for name in names if hasattr(np, name))
+
+
+@function(
+    numpy=_if_any("matvec"),
+    samples=cases(
+        lambda: sample(normal(2, 3), normal(3, seed=1)),
+        lambda: sample(normal(4, 2, 3), normal(3, seed=1)),
+        lambda: sample(normal(4, 2, 3), normal(4, 3, seed=1)),
+        lambda: sample(normal(2, 3), normal(4, 3, seed=1)),
+        lambda: sample(normal(2, 0), normal(0, seed=1)),
+        lambda: sample(normal(0, 2, 3), normal(3, seed=1)),
+    ),
+    reorders=True,
+)
+def matvec(a: Any, x: Any) -> Node:
+    """`np.matvec`: matrices times vectors, both along the last axes; the other axes broadcast."""
+    matrix, vector = lift((a, x), "matvec")
+    if matrix.ndim < 2 or not vector.ndim:
+        raise ShapeError(f"matvec: a matrix and a vector, got {show_shape(matrix.shape)} and {show_shape(vector.shape)}")
+    return call("squeeze", matmul(matrix, call("expand_dims", vector, -1)), -1)
+
+
+@function(
+    numpy=_if_any("vecmat"),
+    samples=cases(
+        lambda: sample(normal(2), normal(2, 3, seed=1)),
+        lambda: sample(normal(2), normal(4, 2, 3, seed=1)),
+        lambda: sample(normal(4, 2), normal(4, 2, 3, seed=1)),
+        lambda: sample(normal(4, 2), normal(2, 3, seed=1)),
+        lambda: sample(normal(0), normal(0, 3, seed=1)),
+        lambda: sample(normal(2), normal(0, 2, 3, seed=1)),
+    ),
+    reorders=True,
+)
+def vecmat(x: Any, a: Any) -> Node:
+    """`np.vecmat`: vectors times matrices, both along the last axes; the other axes broadcast."""
+    vector, matrix = lift((x, a), "vecmat")
+    if matrix.ndim < 2 or not vector.ndim:
+        raise ShapeError(f"vecmat: a vector and a matrix, got {show_shape(vector.shape)} and {show_shape(matrix.shape)}")
+    return call("squeeze", matmul(call("expand_dims", vector, -2), matrix), -2)
+
+
+# --- triangles -------------------------------------------------------------------------------------------
+
+
+def triangle_into(x: Any, out: Any, lower: bool, k: int) -> None:
+    """Into `out`: the entries of `x` on and below diagonal `k`, or on and above it; exact zeros elsewhere."""
+    inside = np.tri(*x.shape[-2:], k if lower else k - 1, dtype=bool)
+    np.copyto(out, 0)
+    np.copyto(out, x, where=inside if lower else ~inside)
+
+
+def _triangle(x: Any, *, lower: bool, k: int) -> Any:
+    out = np.empty_like(x)
+    triangle_into(x, out, lower, k)
+    return out
+
+
+triangle_op = linear(
+    "triangle",
+    infer=lambda x, *, lower, k: x,
+    evaluate=_triangle,
+    transpose=lambda g, out, x, *, lower, k: triangle(g, lower, k),
+    kernel=lambda inputs, out, attrs: Kernel(
+        (Call(triangle_into, "triangle", f"{{0}}, {{out}}, {attrs['lower']}, {attrs['k']}"),)
+    ),
+)
+
+
+def triangle(x: Node, lower: bool, k: int = 0) -> Node:
+    """The last two axes of `x` on and below diagonal `k`, or on and above it; exact zeros elsewhere."""
+    return apply(triangle_op, (x,), (("k", k), ("lower", lower)))
+
+
+# --- diagonals -------------------------------------------------------------------------------------------
+
+
+def _diagonal_length(rows: Size, columns: Size, offset: int) -> Size:
+    if is_static((rows, columns)):
+        return max(0, min(rows + min(offset, 0), columns - max(offset, 0)))  # type: ignore[type-var, operator, return-value]
+    if rows != columns or offset:
+        raise ShapeError(
+            f"diagonal {offset} of a matrix {show_shape((rows, columns))}: its length depends on the sizes; give them numbers"
+        )
+    return rows
+
+
+def _infer_pick(x: TensorType, *, offset: int) -> TensorType:
+    return TensorType((*x.shape[:-2], _diagonal_length(x.shape[-2], x.shape[-1], offset)), x.dtype)
+
+
+def _put(g: Any, out: Any, offset: int) -> None:
+    """Into `out`: zeros with `g` on diagonal `offset`."""
+    np.copyto(out, 0)
+    rows = np.arange(g.shape[-1]) - min(offset, 0)
+    out[..., rows, rows + offset] = g
+
+
+def _put_evaluate(g: Any, *, offset: int, shape: Any) -> Any:
+    out = np.empty((*g.shape[:-1], *shape), g.dtype)
+    _put(g, out, offset)
+    return out
+
+
+pick_diagonal_op = linear(
+    "pick_diagonal",
+    infer=_infer_pick,
+    evaluate=lambda x, *, offset: np.diagonal(x, offset, -2, -1),
+    transpose=lambda g, out, x, *, offset: apply(put_diagonal_op, (g,), (("offset", offset), ("shape", x.shape[-2:]))),
+    view=True,
+    expression=lambda attrs: f"{{0}}.diagonal({attrs['offset']}, -2, -1)",
+)
+put_diagonal_op = linear(
+    "put_diagonal",
+    infer=lambda g, *, offset, shape: TensorType((*g.shape[:-1], *shape), g.dtype),
+    evaluate=_put_evaluate,
+    transpose=lambda g, out, x, *, offset, shape: pick_diagonal(g, offset),
+    kernel=lambda inputs, out, attrs: Kernel((Call(_put, "put_diagonal", f"{{0}}, {{out}}, {attrs['offset']}"),)),
+)
+
+
+def pick_diagonal(x: Node, offset: int = 0) -> Node:
+    """Diagonal `offset` of the last two axes, as a new last axis: a view."""
+    if x.ndim < 2:
+        raise ShapeError(f"diagonal: at least 2 dimensions, got {show_shape(x.shape)}")
+    return apply(pick_diagonal_op, (x,), (("offset", offset),))
+
+
+def _diagonal_samples() -> list[Sample]:
+    return [
+        sample(normal(3, 3)),
+        sample(normal(2, 4), offset=1),
+        sample(normal(4, 2), offset=-1),
+        sample(normal(2, 3, 3)),
+        sample(normal(0, 0)),
+        sample(normal(2, 3), offset=5),
+    ]
+
+
+@function(numpy=(np.linalg.diagonal,), samples=_diagonal_samples)
+def matrix_diagonal(x: Any, *, offset: int = 0) -> Node:
+    """`np.linalg.diagonal`: diagonal `offset` of the matrices in the last two axes."""
+    (node,) = lift((x,), "diagonal")
+    return pick_diagonal(node, int(offset))
+
+
+@function(numpy=(np.linalg.trace,), samples=_diagonal_samples)
+def matrix_trace(x: Any, *, offset: int = 0, dtype: Any = None) -> Node:
+    """`np.linalg.trace`: the sums along diagonal `offset` of the matrices in the last two axes."""
+    (node,) = lift((x,), "trace")
+    return call("sum", pick_diagonal(node, int(offset)), -1, dtype=dtype)
+
+
+def _eye_like(x: Any) -> Any:
+    return np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape)
+
+
+eye_like = op("eye_like", infer=lambda x: x, evaluate=_eye_like, vjp=(None,), jvp=(None,))
+"""Identity matrices of the shape and dtype of an operand."""
