@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,9 +143,7 @@ def _tensordot_axes(axes: Any, x: Node, y: Node) -> tuple[tuple[int, ...], tuple
     given = tuple((a,) if hasattr(a, "__index__") else tuple(a) for a in axes)
     if len(given) != 2 or len(given[0]) != len(given[1]):
         raise ArgumentError(f"tensordot: axes is a number, or two sequences of one length, got {axes!r}")
-    first, second = (
-        tuple(normalize_axis(a, v.ndim, "tensordot") for a in part) for part, v in zip(given, (x, y), strict=True)
-    )
+    first, second = (tuple(normalize_axis(a, v.ndim, "tensordot") for a in part) for part, v in zip(given, (x, y), strict=True))
     if len(set(first)) < len(first) or len(set(second)) < len(second):
         raise ArgumentError(f"tensordot: axes {axes!r} names an axis twice")
     return first, second
@@ -258,9 +257,7 @@ def _chain_order(sizes: Sequence[int]) -> dict[tuple[int, int], int]:
     for length in range(1, n):
         for i in range(n - length):
             j = i + length
-            best = min(
-                (cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)
-            )
+            best = min((cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j))
             cost[i, j], split[i, j] = best
     return split
 
@@ -317,7 +314,7 @@ def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Node:
     for node in chain:
         if node.ndim != 2:
             raise ShapeError(f"multi_dot: matrices, the first and the last may be vectors, got {show_shape(node.shape)}")
-    for m, n in zip(chain, chain[1:], strict=False):
+    for m, n in pairwise(chain):
         if m.shape[1] != n.shape[0]:
             raise ShapeError(f"multi_dot: {show_shape(m.shape)} @ {show_shape(n.shape)}: the inner sizes differ")
     product = _chained(chain)

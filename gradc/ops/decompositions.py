@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
-from gradc.ir import NUMPY, Node, apply, lift, user_origin
+from gradc.ir import NUMPY, Node, lift, user_origin
 from gradc.ops.declare import call, function, op
 from gradc.ops.elementwise import safe_divide, select
 from gradc.ops.linalg import pick_diagonal, triangle
@@ -615,7 +615,9 @@ def _qr(a: Any) -> Any:
 def _infer_qr(a: TensorType) -> TensorType:
     m, n = a.shape[-2:]
     if m != n and not is_static((m, n)):
-        raise ShapeError(f"qr: which of {m} and {n} is less is not known while the graph is built; give them numbers, or one name")
+        raise ShapeError(
+            f"qr: which of {m} and {n} is less is not known while the graph is built; give them numbers, or one name"
+        )
     return TensorType((*a.shape[:-2], m + n, least_size(m, n)), a.dtype)
 
 

@@ -89,7 +89,9 @@ def matmul(a: Any, b: Any) -> Node:
 
 def _infer_vecdot(a: TensorType, b: TensorType) -> TensorType:
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-1]:
-        raise ShapeError(f"vecdot: vectors of one length along the last axis, got {show_shape(a.shape)} and {show_shape(b.shape)}")
+        raise ShapeError(
+            f"vecdot: vectors of one length along the last axis, got {show_shape(a.shape)} and {show_shape(b.shape)}"
+        )
     return TensorType(broadcast_shapes(a.shape[:-1], b.shape[:-1]), ufunc_dtype(np.vecdot, (a.dtype, b.dtype)))
 
 
