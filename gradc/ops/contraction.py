@@ -269,7 +269,7 @@ def _chained(matrices: Sequence[Node]) -> Node:
         for m in matrices[1:]:
             product = matmul(product, m)
         return product
-    split = _chain_order([int(s) for s in sizes])  # type: ignore[arg-type]
+    split = _chain_order([int(s) for s in sizes])
     products = {(i, i): m for i, m in enumerate(matrices)}
     pending = [(0, len(matrices) - 1)]
     while pending:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ShapeError
-from gradc.ir import Call, Kernel, Node, apply, lift
+from gradc.ir import Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import call, function, linear, op, ufunc_dtype
 from gradc.ops.samples import Sample, cases, normal, sample
 from gradc.types import Size, TensorType, broadcast_shapes, is_static, normalize_axis, show_shape
@@ -99,7 +99,7 @@ def _spread_last(g: Node, other: Node) -> Node:
     return call("expand_dims", g, -1) * other
 
 
-vecdot_op = op(
+vecdot_op: Op = op(
     "vecdot",
     infer=_infer_vecdot,
     evaluate=np.vecdot,
@@ -185,7 +185,7 @@ def vecmat(x: Any, a: Any) -> Node:
 
 def triangle_into(x: Any, out: Any, lower: bool, k: int) -> None:
     """Into `out`: the entries of `x` on and below diagonal `k`, or on and above it; exact zeros elsewhere."""
-    inside = np.tri(*x.shape[-2:], k if lower else k - 1, dtype=bool)
+    inside = np.tri(x.shape[-2], x.shape[-1], k if lower else k - 1, dtype=bool)
     np.copyto(out, 0)
     np.copyto(out, x, where=inside if lower else ~inside)
 
@@ -217,7 +217,7 @@ def triangle(x: Node, lower: bool, k: int = 0) -> Node:
 
 def _diagonal_length(rows: Size, columns: Size, offset: int) -> Size:
     if is_static((rows, columns)):
-        return max(0, min(rows + min(offset, 0), columns - max(offset, 0)))  # type: ignore[type-var, operator, return-value]
+        return max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
     if rows != columns or offset:
         raise ShapeError(
             f"diagonal {offset} of a matrix {show_shape((rows, columns))}: its length depends on the sizes; give them numbers"
@@ -250,7 +250,7 @@ pick_diagonal_op = linear(
     view=True,
     expression=lambda attrs: f"{{0}}.diagonal({attrs['offset']}, -2, -1)",
 )
-put_diagonal_op = linear(
+put_diagonal_op: Op = linear(
     "put_diagonal",
     infer=lambda g, *, offset, shape: TensorType((*g.shape[:-1], *shape), g.dtype),
     evaluate=_put_evaluate,
