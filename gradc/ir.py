@@ -191,6 +191,8 @@ class Op:
         evaluate: `evaluate(*arrays, **attrs) -> array`; the meaning of the op.
         vjp: a rule `(g, out, *operands, **attrs) -> Node` per operand, None where an operand never carries a
             gradient; or one rule `(k, g, out, *operands, **attrs)` for any operand `k`; None: no gradient.
+        masked_vjp: as vjp, where a mask on values that may be NaN or infinite has zeros in the adjoint: these win over
+            whatever they meet; None: vjp itself is as good.
         jvp: likewise, `(t, out, *operands, **attrs)`: the tangent that operand contributes.
         kernel: how to compute it into a buffer; None where only `evaluate` can.
         elementwise: each entry of the result depends on the same entry of the broadcast operands only.
@@ -229,6 +231,7 @@ class Op:
     assuming: str | None = None
     analytic: bool = False
     partials: tuple[Any, ...] | None = None
+    masked_vjp: tuple[Rule, ...] | None = None
     flops: Callable[[Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import gradc as gc
 from gradc.errors import ArgumentError, DTypeError, EvaluationError, GradcError, ShapeError, UnsupportedError
+from gradc.ir import OPS
 from gradc.passes import NONE
 
 RNG = np.random.default_rng(0)
@@ -522,3 +523,70 @@ def test_a_decomposition_is_computed_once_for_all_that_read_it():
     graph.output("y", np.sum(u) + np.sum(s) + np.sum(vh))
     optimised = gc.compile(gc.differentiate(graph, a)).graph
     assert [node.op.name for node in optimised.nodes].count("svd") == 1
+
+
+# --- masks -----------------------------------------------------------------------------------------------
+
+
+def _masked_model(x, w, keep):
+    return np.sum(np.where(keep, np.tanh(x @ w), 0))
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_rows_that_a_mask_leaves_out_do_not_reach_the_weights(batch):
+    x = RNG.standard_normal((*batch, 4, 3))
+    w = RNG.standard_normal((3, 2))
+    keep = np.ones((*batch, 4, 1), bool)
+    keep[..., 1, 0] = False
+    clean = gradients(lambda a, b: _masked_model(a, b, keep), x, w)
+    again = gradients(lambda a, b: _masked_model(a, b, keep), x, w, order=2)
+    for bad in (np.nan, np.inf, -np.inf):
+        x[..., 1, 0] = bad
+        for ours, expected in zip(gradients(lambda a, b: _masked_model(a, b, keep), x, w), clean, strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(
+            gradients(lambda a, b: _masked_model(a, b, keep), x, w, order=2), again, rtol=1e-10, atol=1e-12
+        )
+
+
+def test_single_entries_that_a_mask_leaves_out_meet_infinite_weights():
+    """0 * inf is 0 for a masked adjoint, entry by entry; what is not masked meets infinity as ever."""
+    a, b = RNG.standard_normal((2, 3)), RNG.standard_normal((3, 2))
+    b[0, 0] = np.inf
+    b[1, 0] = np.nan
+    keep = np.array([[False, True], [True, True]])
+    da, _ = gradients(lambda x, y: np.sum(np.where(keep, x @ y, 0)), a, b)
+    np.testing.assert_array_equal(da[0], b[:, 1])
+    np.testing.assert_array_equal(da[1], b[:, 0] + b[:, 1])
+
+
+@pytest.mark.parametrize(
+    "form", [lambda x, y: np.vecdot(x, y), lambda x, y: np.einsum("ij,ij->i", x, y), lambda x, y: np.sum(x * y, 1)]
+)
+def test_masked_rows_of_inner_products(form):
+    x, y = RNG.standard_normal((3, 2)), RNG.standard_normal((3, 2))
+    y[1] = np.nan
+    dx, _ = gradients(lambda a, b: np.sum(np.where(np.array([True, False, True]), form(a, b), 0)), x, y)
+    np.testing.assert_array_equal(dx, [y[0], [0, 0], y[2]])
+
+
+def test_selections_by_their_own_values_cost_no_masked_product():
+    graph = gc.Graph("mlp")
+    x, w, v = (graph.placeholder(n, s) for n, s in (("x", (4, 3)), ("w", (3, 5)), ("v", (5, 2))))
+    graph.output("y", np.sum(np.maximum(gc.relu(x @ w) @ v, 0)))
+    names = {node.op.name for node in gc.differentiate(graph, [w, v]).nodes}
+    assert "matmul" in names
+    assert "masked_matmul" not in names
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0, 1]))
+def test_masked_products_against_a_sum_in_which_zeros_win(seed, zeros):
+    rng = np.random.default_rng(seed)
+    pool = np.array([0.0, 1.0, -2.0, np.inf, -np.inf, np.nan, 0.5])
+    x, y = rng.choice(pool, (2, 3), p=[0.3, 0.2, 0.2, 0.1, 0.05, 0.05, 0.1]), rng.choice(pool, (3, 2))
+    g = (x[:, :, None], y[None])[zeros]
+    with np.errstate(all="ignore"):
+        expected = np.where(g == 0, 0, x[:, :, None] * y[None]).sum(1)
+        ours = OPS["masked_matmul"].evaluate(x, y, zeros=zeros)
+    np.testing.assert_array_equal(ours, expected)

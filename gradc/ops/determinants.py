@@ -93,7 +93,8 @@ def _finite(evaluate: Any, a: Array, *others: Array) -> Array:
         whole: Array = evaluate(a, *others)
         return whole
     found = evaluate(np.where(good, a, np.eye(a.shape[-1], dtype=a.dtype)), *others)
-    return np.where(good, found, a.dtype.type(np.nan))
+    masked: Array = np.where(good, found, a.dtype.type(np.nan))
+    return masked
 
 
 def _cofactors_of(a: Array) -> Array:

@@ -35,26 +35,97 @@ def _infer_matmul(a: TensorType, b: TensorType) -> TensorType:
 
 
 def _da(g: Node, out: Node, a: Node, b: Node) -> Node:
-    return call("sum_to", matmul(g, b.mT), a.shape)
+    return _to(matmul(g, b.mT), a)
 
 
 def _db(g: Node, out: Node, a: Node, b: Node) -> Node:
     if b.ndim == 2 and a.ndim > 2:
         rows, columns = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
         return matmul(rows.T, columns)
-    return call("sum_to", matmul(a.mT, g), b.shape)
+    return _to(matmul(a.mT, g), b)
+
+
+def masked_product(x: Any, y: Any, out: Any, zeros: int) -> None:
+    """Into `out`: x @ y, where a zero of operand number `zeros` wins over whatever it meets.
+
+    What a mask left out of an adjoint may be NaN or infinite, and 0 * NaN is 0 here. The plain product, and one look at its sum: only where that is not finite can a zero have met infinity or NaN.
+    """
+    np.matmul(x, y, out)
+    if np.isfinite(np.add.reduce(out, None)):
+        return
+    g, other = (x, y) if zeros == 0 else (y, x)
+    finite = np.isfinite(other)
+    if finite.all():
+        return
+    order = slice(None, None, 1 if zeros == 0 else -1)
+
+    def meet(*pairs: tuple[Any, Any]) -> Any:
+        """Where an entry of the first of a pair meets one of the second."""
+        met = [np.matmul(*[v.astype(out.dtype) for v in pair[order]]) > 0 for pair in pairs]
+        return np.logical_or.reduce(met)
+
+    known = np.where(np.isfinite(g), g, out.dtype.type(0)), np.where(finite, other, out.dtype.type(0))
+    left, right = known[order]
+    np.matmul(left, right, out)
+    up, down = np.inf, -np.inf
+    np.add(out, up, out, where=meet((g > 0, other == up), (g < 0, other == down), (g == up, other > 0), (g == down, other < 0)))
+    np.add(out, down, out, where=meet((g > 0, other == down), (g < 0, other == up), (g == up, other < 0), (g == down, other > 0)))
+    lost = meet((g != 0, np.isnan(other)), (np.isinf(g), other == 0), (np.isnan(g), np.ones_like(other)))
+    np.copyto(out, np.nan, where=lost)
+
+
+def _masked_evaluate(x: Any, y: Any, *, zeros: int) -> Any:
+    shape = (*np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1])
+    out = np.empty(shape, np.result_type(x, y))
+    masked_product(x, y, out, zeros)
+    return out
+
+
+def _masked(x: Node, y: Node, zeros: int) -> Node:
+    return apply(masked_matmul_op, (x, y), (("zeros", zeros),))
+
+
+def _times(x: Node, y: Node) -> Node:
+    return apply(matmul_op, (x, y))
+
+
+masked_matmul_op: Op = op(
+    "masked_matmul",
+    infer=lambda x, y, *, zeros: _infer_matmul(x, y),
+    evaluate=_masked_evaluate,
+    vjp=(
+        lambda g, out, x, y, *, zeros: _to(_times(g, y.mT) if zeros == 0 else _masked(g, y.mT, 1), x),
+        lambda g, out, x, y, *, zeros: _to(_masked(x.mT, g, 0) if zeros == 0 else _times(x.mT, g), y),
+    ),
+    jvp=(
+        lambda t, out, x, y, *, zeros: _times(t, y) if zeros == 0 else _masked(t, y, 1),
+        lambda t, out, x, y, *, zeros: _masked(x, t, 0) if zeros == 0 else _times(x, t),
+    ),
+    kernel=lambda inputs, out, attrs: Kernel(
+        (Call(masked_product, "masked_matmul", f"{{0}}, {{1}}, {{out}}, {attrs['zeros']}"),)
+    ),
+    flops=lambda shapes, shape: 2 * int(np.prod(shape)) * shapes[0][-1],
+)
+
+
+def _to(x: Node, like: Node) -> Node:
+    return call("sum_to", x, like.shape)
 
 
 def _kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
     return Kernel((Call(np.matmul, "matmul", "{0}, {1}, {out}"),))
 
 
-matmul_op = op(
+matmul_op: Op = op(
     "matmul",
     infer=_infer_matmul,
     evaluate=np.matmul,
     analytic=True,
     vjp=(_da, _db),
+    masked_vjp=(
+        lambda g, out, a, b: _to(_masked(g, b.mT, 0), a),
+        lambda g, out, a, b: _to(_masked(a.mT, g, 1), b),
+    ),
     jvp=(lambda t, out, a, b: t @ b, lambda t, out, a, b: a @ t),
     kernel=_kernel,
     flops=lambda shapes, shape: 2 * int(np.prod(shape)) * shapes[0][-1],
@@ -99,13 +170,21 @@ def _spread_last(g: Node, other: Node) -> Node:
     return call("expand_dims", g, -1) * other
 
 
+def _masked_spread(g: Node, other: Node) -> Node:
+    return call("where", call("expand_dims", call("not_equal", g, 0), -1), _spread_last(g, other), 0)
+
+
 vecdot_op: Op = op(
     "vecdot",
     infer=_infer_vecdot,
     evaluate=np.vecdot,
     vjp=(
-        lambda g, out, a, b: call("sum_to", _spread_last(g, b), a.shape),
-        lambda g, out, a, b: call("sum_to", _spread_last(g, a), b.shape),
+        lambda g, out, a, b: _to(_spread_last(g, b), a),
+        lambda g, out, a, b: _to(_spread_last(g, a), b),
+    ),
+    masked_vjp=(
+        lambda g, out, a, b: _to(_masked_spread(g, b), a),
+        lambda g, out, a, b: _to(_masked_spread(g, a), b),
     ),
     jvp=(lambda t, out, a, b: vecdot_op(t, b), lambda t, out, a, b: vecdot_op(a, t)),
     kernel=lambda inputs, out, attrs: Kernel((Call(np.vecdot, "vecdot", "{0}, {1}, {out}"),)),
