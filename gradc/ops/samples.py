@@ -29,6 +29,11 @@ class Sample(NamedTuple):
     packed: bool = False
     via: Callable[..., Sequence[Any]] | None = None
 
+    def arguments(self, operands: Sequence[Any]) -> list[Any]:
+        """The positional arguments of the call, for `operands` in the place of `arrays`."""
+        made = list(operands) if self.via is None else list(self.via(*operands))
+        return [made] if self.packed else made
+
 
 class At(NamedTuple):
     """The convention at a point: `value` and `adjoints` (of the sum) at `inputs`; None: not tabulated."""

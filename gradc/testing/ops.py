@@ -195,7 +195,7 @@ class Subject:
             array = array.astype(dtype) if dtype and array.dtype.kind == "f" else array
             operands.append(self.graph.placeholder(f"x{k}", array.shape, array.dtype))
             self.feeds[f"x{k}"] = array
-        built = kit.function.build(*_packed(operands, sample), **sample.attrs)
+        built = kit.function.build(*sample.arguments(operands), **sample.attrs)
         results = built if isinstance(built, (tuple, list)) else (built,)
         for k, node in enumerate(results):
             self.graph.output("y" if built is node else f"y{k}", node)
@@ -223,11 +223,6 @@ class Subject:
     def compiled(self) -> Executable:
         """The joint graph, compiled without passes."""
         return compile(self.joint, passes=NONE)
-
-
-def _packed(operands: list[Any], sample: Sample) -> list[Any]:
-    made = operands if sample.via is None else list(sample.via(*operands))
-    return [made] if sample.packed else made
 
 
 def values_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, Array]:
@@ -258,7 +253,7 @@ def _check_against_numpy(subject: Subject) -> None:
         return
     sample = subject.sample
     keywords = {} if isinstance(reference, np.ufunc) else sample.attrs
-    result = reference(*_packed(list(sample.arrays), sample), **keywords)
+    result = reference(*sample.arguments(sample.arrays), **keywords)
     results = result if isinstance(result, (tuple, list)) else (result,)
     theirs = dict(zip(subject.graph.outputs, results, strict=True))
     ours = {name: subject.values[name] for name in theirs}
