@@ -7,12 +7,12 @@ are 0, as is the slope of a singular value that is 0: of all candidates the one 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradc.errors import ArgumentError, ShapeError, UnsupportedError
-from gradc.ir import NUMPY, Node, Op, user_origin
+from gradc.ir import Node, Op
 from gradc.ops.declare import call, function, op
 from gradc.ops.elementwise import safe_divide, select
 from gradc.ops.linalg import pick_diagonal
@@ -483,21 +483,3 @@ def matrix_rank(a: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any =
         raise UnsupportedError("matrix_rank: hermitian=True is not supported; leave it out")
     node = matrices("matrix_rank", a)
     return rank_op(node, rtol=_cutoff("matrix_rank", rtol), tol=_cutoff("matrix_rank", tol))
-
-
-# --- what there is not --------------------------------------------------------------------------------------
-
-
-def _refused(name: str, instead: str) -> None:
-    """Bind a function of NumPy that gradc has not got to an error that says what to do."""
-
-    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
-        raise UnsupportedError(f"np.linalg.{name} on a node: {instead}\n  at {user_origin().location}")
-
-    NUMPY[getattr(np.linalg, name)] = refuse
-
-
-_COMPLEX = "eigenvalues of a general matrix are complex, and gradc computes in real numbers; of a symmetric one use np.linalg."
-_refused("eig", _COMPLEX + "eigh")
-_refused("eigvals", _COMPLEX + "eigvalsh")
-_refused("cond", "write it out: s = np.linalg.svdvals(a); s[..., 0] / s[..., -1]")
