@@ -266,7 +266,12 @@ class Executable:
         arrays, dims = check_feeds(self._placeholders, {**(feeds or {}), **named})
         given = {name: array.copy() for name, array in arrays.items()}
         arguments = [given[name] for name in self.graph.placeholders]
-        return profile(self._plan(dims), arguments, [given[t] for t in self._updates], lambda: self(given), repeat)
+        try:
+            return profile(self._plan(dims), arguments, [given[t] for t in self._updates], lambda: self(given), repeat)
+        except EvaluationError:
+            raise
+        except np.linalg.LinAlgError as error:
+            raise self._failure(given, error) from None
 
     def _check_targets(self, given: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         """What updates write to: an array, writable, exact in dtype, overlapping no other feed."""

@@ -177,6 +177,21 @@ def test_einsum_by_sublists():
         np.testing.assert_allclose(ours, np.einsum(a, lists[0], b, *lists[1:]), rtol=1e-13)
 
 
+def test_einsum_dtypes():
+    a, b = np.arange(6, dtype="int8").reshape(2, 3), RNG.standard_normal(3)
+    for options in ({}, {"dtype": "float64"}, {"dtype": "float32", "casting": "unsafe"}):
+        (ours,) = values(lambda x, y: np.einsum("ij,j->i", x, y, **options), a, b)  # noqa: B023
+        expected = np.einsum("ij,j->i", a, b, **options)
+        assert ours.dtype == expected.dtype
+        np.testing.assert_allclose(ours, expected, rtol=1e-6)
+    with pytest.raises(DTypeError, match="casting='unsafe'"):
+        built(lambda x: np.einsum("i", x, dtype="float32"), b)
+    for array in (a, a > 2, a.astype("int8") * 50):
+        (ours,) = values(lambda x: np.einsum("ij->i", x), array)
+        np.testing.assert_array_equal(ours, np.einsum("ij->i", array))
+        assert ours.dtype == array.dtype
+
+
 def test_einsum_uses_numpys_path_and_blas():
     graph = gc.Graph("chain")
     x = [graph.placeholder(f"x{k}", s) for k, s in enumerate([(50, 2), (2, 50), (50, 2)])]
@@ -380,6 +395,22 @@ def test_a_call_that_fails_updates_nothing_and_the_next_one_works():
         np.testing.assert_array_equal(held, 1)
     np.testing.assert_array_equal(step(a=np.eye(2), w=held)["y"], 1)
     np.testing.assert_array_equal(held, 2)
+
+
+def test_the_inverse_of_a_singular_constant_fails_in_the_call_and_not_in_a_pass():
+    graph = gc.Graph("constant")
+    x = graph.placeholder("x")
+    graph.output("y", x * np.linalg.inv(gc.constant(np.zeros((2, 2)))))
+    run = gc.compile(graph)
+    with pytest.raises(EvaluationError, match="inv float64"):
+        run(x=1.0)
+    with pytest.raises(EvaluationError, match="inv float64"):
+        run.profile(x=1.0)
+
+
+def test_third_derivatives_of_det_need_a_regular_matrix():
+    with pytest.raises(EvaluationError, match="Singular matrix"):
+        gradients(np.linalg.det, np.zeros((3, 3)), order=3)
 
 
 # --- equal and missing values ----------------------------------------------------------------------------

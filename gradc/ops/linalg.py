@@ -48,11 +48,12 @@ def _db(g: Node, out: Node, a: Node, b: Node) -> Node:
 def masked_product(x: Any, y: Any, out: Any, zeros: int) -> None:
     """Into `out`: x @ y, where a zero of operand number `zeros` wins over whatever it meets.
 
-    What a mask left out of an adjoint may be NaN or infinite, and 0 * NaN is 0 here. The plain product, and one look at its sum:
-    only where that is not finite can a zero have met infinity or NaN.
+    What a mask left out of an adjoint may be NaN or infinite, and 0 * NaN is 0 here. The plain product, and one look at the sum
+    of its squares, which BLAS takes in passing: only where that is not finite can a zero have met infinity or NaN.
     """
     np.matmul(x, y, out)
-    if np.isfinite(np.add.reduce(out, None)):
+    entries = out.reshape(-1)
+    if np.isfinite(np.dot(entries, entries)):
         return
     g, other = (x, y) if zeros == 0 else (y, x)
     finite = np.isfinite(other)
