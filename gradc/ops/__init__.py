@@ -2,8 +2,8 @@
 
 from gradc.ops import (
     activations,
-    creation,
     contraction,
+    creation,
     decompositions,
     determinants,
     differences,
@@ -25,8 +25,8 @@ from gradc.ops import (
     statistics,
 )
 from gradc.ops.activations import *  # noqa: F403
-from gradc.ops.creation import *  # noqa: F403
 from gradc.ops.contraction import *  # noqa: F403
+from gradc.ops.creation import *  # noqa: F403
 from gradc.ops.decompositions import *  # noqa: F403
 from gradc.ops.determinants import *  # noqa: F403
 from gradc.ops.differences import *  # noqa: F403

@@ -16,7 +16,8 @@ import numpy as np
 from gradc.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from gradc.ir import Node, lift
 from gradc.ops.declare import call, function
-from gradc.ops.linalg import eye_like, matmul, moved_last, pick_diagonal, vecdot
+from gradc.ops.linalg import matmul, moved_last, vecdot
+from gradc.ops.matrices import diagonals
 from gradc.ops.samples import Sample, cases, normal, sample
 from gradc.types import Dim, Size, is_static, normalize_axis, show_shape, size_of
 
@@ -342,7 +343,7 @@ def matrix_power(a: Any, n: int) -> Node:
         raise ShapeError(f"matrix_power: square matrices in the last two axes, got {show_shape(x.shape)}")
     exponent = int(n)
     if exponent == 0:
-        return eye_like(x)
+        return call("broadcast_to", call("eye", x.shape[-1], dtype=x.dtype), x.shape)
     base = call("inv", x) if exponent < 0 else x
     exponent = abs(exponent)
     if exponent == 3:
@@ -494,7 +495,7 @@ def _without_repeats(term: Term) -> Term:
         if node.shape[first] != node.shape[second]:
             raise ShapeError(f"einsum: {label!r} is {node.shape[first]} and {node.shape[second]} in one operand")
         rest = [k for k in range(len(labels)) if k not in (first, second)]
-        node = pick_diagonal(call("transpose", node, (*rest, first, second)))
+        node = diagonals(call("transpose", node, (*rest, first, second)))
         labels = (*[labels[k] for k in rest], label)
     return Term(node, labels)
 

@@ -24,7 +24,6 @@ import numpy as np
 from gradc.errors import ArgumentError, ShapeError
 from gradc.ir import Node, Op
 from gradc.ops.declare import call, function, op
-from gradc.ops.linalg import triangle
 from gradc.ops.matrices import (
     check_matrices,
     column,
@@ -37,6 +36,7 @@ from gradc.ops.matrices import (
     stacked,
     symmetric,
     symmetric_samples,
+    triangle,
 )
 from gradc.ops.samples import Sample, normal, sample
 from gradc.types import TensorType, broadcast_shapes, is_static, least_size, show_shape

@@ -9,9 +9,9 @@ import numpy as np
 from gradc.ir import Node, Op
 from gradc.ops.declare import call, function, op
 from gradc.ops.decompositions import inv_op
-from gradc.ops.linalg import pick_diagonal
 from gradc.ops.matrices import (
     column,
+    diagonals,
     matrices,
     scalar,
     square_samples,
@@ -126,7 +126,7 @@ def _third(a: Node, h: Node, k: Node) -> Node:
     """The third derivative of det along `h` and `k`, by the inverse: the last that is written out, for regular matrices."""
     x = inv_op(a)
     xh, xk = x @ h, x @ k
-    th, tk = (scalar(call("sum", pick_diagonal(v), -1)) for v in (xh, xk))
+    th, tk = (scalar(call("sum", diagonals(v), -1)) for v in (xh, xk))
     both = scalar(_product_of(xh, xk.mT))
     inner = (th * tk - both) * x - th * (xk @ x) - tk * (xh @ x) + (xh @ xk + xk @ xh) @ x
     return scalar(det_op(a)) * inner.mT

@@ -1,4 +1,4 @@
-"""Products of matrices with NumPy's batch broadcasting and 1-d rules, and the parts of matrices: triangles, diagonals."""
+"""Products of matrices with NumPy's batch broadcasting and 1-d rules; diagonals of the last two axes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from gradc.errors import ShapeError
 from gradc.ir import Call, Kernel, Node, Op, apply, lift
-from gradc.ops.declare import call, function, linear, op, ufunc_dtype
+from gradc.ops.declare import call, function, op, ufunc_dtype
 from gradc.ops.samples import Sample, cases, normal, sample
-from gradc.types import Size, TensorType, broadcast_shapes, is_static, normalize_axis, show_shape
+from gradc.types import TensorType, broadcast_shapes, normalize_axis, show_shape
 
 __all__ = [
     "matmul",
@@ -261,90 +261,7 @@ def vecmat(x: Any, a: Any) -> Node:
     return call("squeeze", matmul(call("expand_dims", vector, -2), matrix), -2)
 
 
-# --- triangles -------------------------------------------------------------------------------------------
-
-
-def triangle_into(x: Any, out: Any, lower: bool, k: int) -> None:
-    """Into `out`: the entries of `x` on and below diagonal `k`, or on and above it; exact zeros elsewhere."""
-    inside = np.tri(x.shape[-2], x.shape[-1], k if lower else k - 1, dtype=bool)
-    np.copyto(out, 0)
-    np.copyto(out, x, where=inside if lower else ~inside)
-
-
-def _triangle(x: Any, *, lower: bool, k: int) -> Any:
-    out = np.empty_like(x)
-    triangle_into(x, out, lower, k)
-    return out
-
-
-triangle_op = linear(
-    "triangle",
-    infer=lambda x, *, lower, k: x,
-    evaluate=_triangle,
-    transpose=lambda g, out, x, *, lower, k: triangle(g, lower, k),
-    kernel=lambda inputs, out, attrs: Kernel(
-        (Call(triangle_into, "triangle", f"{{0}}, {{out}}, {attrs['lower']}, {attrs['k']}"),)
-    ),
-)
-
-
-def triangle(x: Node, lower: bool, k: int = 0) -> Node:
-    """The last two axes of `x` on and below diagonal `k`, or on and above it; exact zeros elsewhere."""
-    return apply(triangle_op, (x,), (("k", k), ("lower", lower)))
-
-
 # --- diagonals -------------------------------------------------------------------------------------------
-
-
-def _diagonal_length(rows: Size, columns: Size, offset: int) -> Size:
-    if is_static((rows, columns)):
-        return max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
-    if rows != columns or offset:
-        raise ShapeError(
-            f"diagonal {offset} of a matrix {show_shape((rows, columns))}: its length depends on the sizes; give them numbers"
-        )
-    return rows
-
-
-def _infer_pick(x: TensorType, *, offset: int) -> TensorType:
-    return TensorType((*x.shape[:-2], _diagonal_length(x.shape[-2], x.shape[-1], offset)), x.dtype)
-
-
-def _put(g: Any, out: Any, offset: int) -> None:
-    """Into `out`: zeros with `g` on diagonal `offset`."""
-    np.copyto(out, 0)
-    rows = np.arange(g.shape[-1]) - min(offset, 0)
-    out[..., rows, rows + offset] = g
-
-
-def _put_evaluate(g: Any, *, offset: int, shape: Any) -> Any:
-    out = np.empty((*g.shape[:-1], *shape), g.dtype)
-    _put(g, out, offset)
-    return out
-
-
-pick_diagonal_op = linear(
-    "pick_diagonal",
-    infer=_infer_pick,
-    evaluate=lambda x, *, offset: np.diagonal(x, offset, -2, -1),
-    transpose=lambda g, out, x, *, offset: apply(put_diagonal_op, (g,), (("offset", offset), ("shape", x.shape[-2:]))),
-    view=True,
-    expression=lambda attrs: f"{{0}}.diagonal({attrs['offset']}, -2, -1)",
-)
-put_diagonal_op: Op = linear(
-    "put_diagonal",
-    infer=lambda g, *, offset, shape: TensorType((*g.shape[:-1], *shape), g.dtype),
-    evaluate=_put_evaluate,
-    transpose=lambda g, out, x, *, offset, shape: pick_diagonal(g, offset),
-    kernel=lambda inputs, out, attrs: Kernel((Call(_put, "put_diagonal", f"{{0}}, {{out}}, {attrs['offset']}"),)),
-)
-
-
-def pick_diagonal(x: Node, offset: int = 0) -> Node:
-    """Diagonal `offset` of the last two axes, as a new last axis: a view."""
-    if x.ndim < 2:
-        raise ShapeError(f"diagonal: at least 2 dimensions, got {show_shape(x.shape)}")
-    return apply(pick_diagonal_op, (x,), (("offset", offset),))
 
 
 def _diagonal_samples() -> list[Sample]:
@@ -361,20 +278,10 @@ def _diagonal_samples() -> list[Sample]:
 @function(numpy=(np.linalg.diagonal,), samples=_diagonal_samples)
 def matrix_diagonal(x: Any, *, offset: int = 0) -> Node:
     """`np.linalg.diagonal`: diagonal `offset` of the matrices in the last two axes."""
-    (node,) = lift((x,), "diagonal")
-    return pick_diagonal(node, int(offset))
+    return call("diagonal", x, offset, -2, -1)
 
 
 @function(numpy=(np.linalg.trace,), samples=_diagonal_samples)
 def matrix_trace(x: Any, *, offset: int = 0, dtype: Any = None) -> Node:
     """`np.linalg.trace`: the sums along diagonal `offset` of the matrices in the last two axes."""
-    (node,) = lift((x,), "trace")
-    return call("sum", pick_diagonal(node, int(offset)), -1, dtype=dtype)
-
-
-def _eye_like(x: Any) -> Any:
-    return np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape)
-
-
-eye_like = op("eye_like", infer=lambda x: x, evaluate=_eye_like, vjp=(None,), jvp=(None,))
-"""Identity matrices of the shape and dtype of an operand."""
+    return call("trace", x, offset, -2, -1, dtype=dtype)

@@ -60,6 +60,16 @@ def scalar(x: Node) -> Node:
     return call("expand_dims", x, (-1, -2))
 
 
+def diagonals(x: Node) -> Node:
+    """The diagonals of matrices, as a last axis: a view."""
+    return call("diagonal", x, 0, -2, -1)
+
+
+def triangle(x: Node, lower: bool, k: int = 0) -> Node:
+    """Matrices on and below diagonal `k`, or on and above it; exact zeros elsewhere."""
+    return call("tril" if lower else "triu", x, k)
+
+
 def rows_of(x: Node, start: Size, stop: Size) -> Node:
     """Rows `start` to `stop` of matrices; the bounds may be symbolic."""
     return call("slice_axis", x, x.ndim - 2, start, stop)

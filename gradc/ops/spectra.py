@@ -15,10 +15,10 @@ from gradc.errors import ArgumentError, ShapeError, UnsupportedError
 from gradc.ir import Node, Op
 from gradc.ops.declare import call, function, op
 from gradc.ops.elementwise import safe_divide, select
-from gradc.ops.linalg import pick_diagonal
 from gradc.ops.matrices import (
     any_samples,
     column,
+    diagonals,
     far,
     floats,
     matrices,
@@ -145,7 +145,7 @@ def _eigh_adjoint(g: Node, out: Node, a: Node, *, uplo: str) -> Node:
 def _eigh_tangent(t: Node, out: Node, a: Node, *, uplo: str) -> Node:
     values, vectors = _eigh_parts(out)
     turned = vectors.mT @ symmetric(t) @ vectors
-    return stacked(row(share(pick_diagonal(turned), values)), vectors @ (_gaps(values) * turned))
+    return stacked(row(share(diagonals(turned), values)), vectors @ (_gaps(values) * turned))
 
 
 eigh_op = op(
@@ -273,7 +273,7 @@ def _svd_tangent(t: Node, out: Node, a: Node) -> Node:
         du = du + (tv - u @ turned) * inverse
     if v.shape[-2] != v.shape[-1]:
         dv = dv + (tu - v @ turned.mT) * inverse
-    return stacked(du, row(select(some, share(pick_diagonal(turned), s))), dv)
+    return stacked(du, row(select(some, share(diagonals(turned), s))), dv)
 
 
 svd_op = op(
