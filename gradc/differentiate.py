@@ -224,7 +224,7 @@ def _adjoints(of: Node, seed: Node, path: Path) -> tuple[dict[Node, Node], dict[
     adjoints = {of: seed} if of in path else {}
     partials: dict[Node, list[tuple[Edge, Node]]] = {}
     uses = Counter([i for flows in path.values() for _, i in flows])
-    masked: set[Node] = set()
+    masked: dict[Node, bool] = {}
     for node, flows in reversed(path.items()):
         if node in partials:
             adjoints[node] = _accumulate(node, [p for _, p in partials[node]], masked)
@@ -237,13 +237,13 @@ def _origin(role: Role, primal: Node, edge: Edge | None, rule: str) -> Origin:
     return Origin(role, primal, edge, rule, primal.origin.file, primal.origin.line)
 
 
-def _accumulate(node: Node, parts: list[Node], masked: set[Node]) -> Node:
+def _accumulate(node: Node, parts: list[Node], masked: dict[Node, bool]) -> Node:
     if len(parts) == 1:
         return parts[0]
     set_origin(_origin(Role.ADJOINT, node, None, "sum of partial adjoints"))
     total = apply(add_n, tuple(parts))
     if any(p in masked for p in parts):
-        masked.add(total)
+        masked[total] = any(masked.get(p, False) for p in parts)
     return total
 
 
@@ -253,16 +253,22 @@ def _propagate(
     adjoint: Node,
     uses: Mapping[Node, int],
     partials: dict[Node, list[tuple[Edge, Node]]],
-    masked: set[Node],
+    masked: dict[Node, bool],
 ) -> None:
-    """Append the partial adjoints that `node` sends to its operands."""
+    """Append the partial adjoints that `node` sends to its operands.
+
+    `masked` holds the adjoints with zeros by a mask, True where it came with a condition of its own: what that leaves out
+    may be anything, NaN too. A selection by its own values (relu, max) passes NaN on.
+    """
     op = node.op
     attrs = dict(node.attrs)
     is_masked = adjoint in masked
+    hides = masked.get(adjoint, False)
+    rules = op.masked_vjp if hides and op.masked_vjp is not None else op.vjp
     for k, operand in flows:
         edge = Edge(node, k)
         set_origin(_origin(Role.ADJOINT if uses[operand] == 1 else Role.PARTIAL, operand, edge, _rule_name(op.name, "vjp", k)))
-        partial = _apply_rule(op.vjp, k, adjoint, node, attrs)
+        partial = _apply_rule(rules, k, adjoint, node, attrs)
         if op.elementwise:
             if is_masked:
                 partial = _keep_zeros(partial, adjoint, node)
@@ -272,7 +278,7 @@ def _propagate(
             partial = _keep_zero_slices(partial, adjoint, operand, attrs["axes"])
         partial = _own(_typed(partial, operand), adjoint, node)
         if is_masked or op.masks:
-            masked.add(partial)
+            masked[partial] = hides or (op.masks and any(i.dtype.kind == "b" for i in node.inputs))
         partials.setdefault(operand, []).append((edge, partial))
 
 

@@ -6,6 +6,8 @@ around a wrong shape keeps working.
 
 from __future__ import annotations
 
+import numpy as np
+
 
 class GradcError(Exception):
     """Base of every error gradc raises on bad input."""
@@ -53,6 +55,10 @@ class NoGradientError(GradcError):
 
 class FeedError(GradcError, ValueError):
     """A value fed to a graph does not fit its placeholder."""
+
+
+class EvaluationError(GradcError, np.linalg.LinAlgError):
+    """An op has no value for the values it was given: the inverse of a singular matrix."""
 
 
 class VerifyError(GradcError):

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, FeedError, GraphError
-from gradc.ir import PLACEHOLDER, Array, Graph, Node, concrete_type, describe, has_masked_entries, named_in_errors, walk
+from gradc.errors import ArgumentError, BoundsError, EvaluationError, FeedError, GraphError
+from gradc.ir import PLACEHOLDER, Array, Graph, Node, concrete_type, describe, has_masked_entries, walk
 from gradc.types import TensorType, bind_shape, check_shape, resolve, show_shape
 
 
@@ -103,6 +103,7 @@ def evaluate(graph: Graph, feeds: Mapping[str, Any] | None = None, **named: Any)
 
     Raises:
         FeedError: a feed is missing, unknown, or has the wrong dtype or shape.
+        EvaluationError, BoundsError: an op has no value for its operands' values; the message names the node and the user's line.
     """
     if not isinstance(graph, Graph):
         raise ArgumentError(f"evaluate: expected a graph, got {type(graph).__name__}")
@@ -124,13 +125,26 @@ def _evaluate_into(values: dict[Node, Array], nodes: list[Node], dims: dict[str,
             values[node] = evaluate_node(node, [values[i] for i in node.inputs], dims)
 
 
+def _no_value(node: Node, error: Exception) -> str:
+    """Which node failed, in the user's words: an adjoint is told by the node it is the adjoint of."""
+    primal = node.origin.primal
+    of = f"\n  in the {node.origin.role} of {describe(primal)}" if primal is not None else ""
+    operands = "".join(f"\n  operand {k}: {describe(i)}" for k, i in enumerate(node.inputs))
+    return f"{describe(node)} has no value here: {error}{of}{operands}"
+
+
 def evaluate_node(node: Node, operands: list[Array], dims: dict[str, int]) -> Array:
     """The value of one node, in C order unless it is a view."""
     attrs = dict(node.attrs)
     if dims:
         attrs = {k: resolve(v, dims) for k, v in node.attrs}
         concrete_type(node, tuple([TensorType(a.shape, a.dtype) for a in operands]), tuple(attrs.items()), dims)
-    value = np.asarray(named_in_errors(node, node.op.evaluate)(*operands, **attrs))
+    try:
+        value = np.asarray(node.op.evaluate(*operands, **attrs))
+    except np.linalg.LinAlgError as error:
+        raise EvaluationError(_no_value(node, error)) from None
+    except BoundsError as error:
+        raise BoundsError(_no_value(node, error)) from None
     if value.dtype != node.dtype:
         raise GraphError(f"{describe(node)} evaluated to {value.dtype}{show_shape(value.shape)}: its declaration is wrong")
     return value if node.op.view or value.flags.c_contiguous else np.ascontiguousarray(value)

@@ -191,6 +191,8 @@ class Op:
         evaluate: `evaluate(*arrays, **attrs) -> array`; the meaning of the op.
         vjp: a rule `(g, out, *operands, **attrs) -> Node` per operand, None where an operand never carries a
             gradient; or one rule `(k, g, out, *operands, **attrs)` for any operand `k`; None: no gradient.
+        masked_vjp: as vjp, where a mask on values that may be NaN or infinite has zeros in the adjoint: these win over
+            whatever they meet; None: vjp itself is as good.
         jvp: likewise, `(t, out, *operands, **attrs)`: the tangent that operand contributes.
         kernel: how to compute it into a buffer; None where only `evaluate` can.
         elementwise: each entry of the result depends on the same entry of the broadcast operands only.
@@ -231,6 +233,7 @@ class Op:
     raises: bool = False
     analytic: bool = False
     partials: tuple[Any, ...] | None = None
+    masked_vjp: tuple[Rule, ...] | None = None
     flops: Callable[[Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
 
     def __repr__(self) -> str:
@@ -250,7 +253,10 @@ class Op:
 
 @dataclass(frozen=True)
 class Function:
-    """A public function that builds nodes: an op, or a composition of ops."""
+    """A public function that builds nodes: an op, or a composition of ops.
+
+    `reorders`: its sums are NumPy's in another order, so that values agree to rounding, and not bit for bit.
+    """
 
     name: str
     build: Callable[..., Any]
@@ -259,6 +265,7 @@ class Function:
     edges: tuple[Any, ...] = ()
     differentiable: bool = True
     requires: str | None = None
+    reorders: bool = False
 
 
 OPS: dict[str, Op] = {}
@@ -318,20 +325,6 @@ def concrete_type(node: Node, operands: tuple[TensorType, ...], attrs: Attrs, di
     except GradcError as error:
         sizes = ", ".join(f"{name} = {size}" for name, size in dims.items())
         raise FeedError(f"{describe(node)} has no value where {sizes}: {error}") from None
-
-
-def named_in_errors(node: Node, function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, which computes `node`; where the op refuses values, its errors name the node and the user's line."""
-    if not node.op.raises:
-        return function
-
-    def call(*arguments: Any, **attrs: Any) -> Any:
-        try:
-            return function(*arguments, **attrs)
-        except GradcError as error:
-            raise type(error)(f"{error}\n  in {describe(node)}") from None
-
-    return call
 
 
 def _located(error: GradcError, op: Op, inputs: tuple[Node, ...]) -> GradcError:

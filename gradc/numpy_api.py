@@ -51,6 +51,7 @@ _INSTEAD: dict[str, str] = {
     **dict.fromkeys(
         ("eig", "eigvals"), "its result is complex, and gradc computes in real numbers: np.linalg.eigh takes symmetric matrices"
     ),
+    "cond": "write it out: s = np.linalg.svdvals(a), then s[..., 0] / s[..., -1]",
     **dict.fromkeys(
         ("apply_along_axis", "apply_over_axes"), "write the function for whole arrays, with axis= in its reductions and indices"
     ),

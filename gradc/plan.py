@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.ir import CONSTANT, PLACEHOLDER, Array, Call, Graph, Kernel, Node, concrete_type, named_in_errors
+from gradc.ir import CONSTANT, PLACEHOLDER, Array, Call, Graph, Kernel, Node, concrete_type
 from gradc.types import TensorType, resolve
 
 ALIGNMENT = 64
@@ -98,7 +98,7 @@ class Plan(NamedTuple):
         for call in kernel.calls:
             if call.function is np.copyto and call.arguments == "{out}, {0}" and self.in_place(node, node.inputs[0]):
                 continue
-            yield call._replace(function=named_in_errors(node, call.function)) if node.op.raises else call
+            yield call
 
 
 def make_plan(

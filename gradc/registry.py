@@ -71,7 +71,11 @@ every optimisation level:
 - At the end of a domain the adjoint is the one-sided limit, infinite where it is: `sqrt` and `log` at 0. Outside, the value is
   NaN, and the adjoint is what the formula of the derivative gives.
 - An adjoint that `where` or another mask has set to zero stays exactly zero through every singular rule after it:
-  `where(x > 0, sqrt(x), 0)` has the gradient 0 for x <= 0, never NaN.
+  `where(x > 0, sqrt(x), 0)` has the gradient 0 for x <= 0, never NaN. In products of matrices too, entry by entry: a row that
+  `where` left out may be NaN, and the weights' gradient is not.
+- `det` has its cofactors as adjoint, also where it is singular. Eigenvalues and singular values that are equal to rounding share
+  their adjoints; a singular value that is 0 has none; eigenvectors do not turn into others of the same eigenvalue. The adjoint
+  of `cholesky`, `eigh` and `eigvalsh` is that of a function of symmetric matrices, and symmetric.
 - NaN goes through smooth functions to value and adjoint. A selection (`where`, `maximum`, `relu`) passes an adjoint or an exact
   zero, whatever the values.
 - No intermediate overflows or underflows where the result does not.

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from gradc.backends.numpy import LongProgram, Program, Run
-from gradc.errors import ArgumentError, FeedError, NamingError
-from gradc.interpret import check_feeds
+from gradc.errors import ArgumentError, BoundsError, EvaluationError, FeedError, GradcError, NamingError
+from gradc.interpret import check_feeds, evaluate
 from gradc.ir import Array, Graph, Node, paused_collector
 from gradc.measure import Memory, Profile, memory_of, profile
 from gradc.passes import DEFAULT, PassReport, optimise
@@ -22,6 +22,8 @@ from gradc.types import Dim, TensorType, as_size, show_shape
 _KEPT_PROGRAMS = 8
 _LONG_NODES = 1000
 _TYPICAL_SIZE = 64
+VALUE_ERRORS = (np.linalg.LinAlgError, BoundsError)
+"""What an op raises that has no value for the values of its operands."""
 
 
 def compile(
@@ -135,6 +137,8 @@ class Executable:
         Raises:
             FeedError: a feed is missing, unknown, of the wrong dtype or shape, or an array to write to does not
                 fit; nothing has run then.
+            EvaluationError, BoundsError: an op has no value for its operands' values (the inverse of a singular matrix, an
+                index beyond the end); nothing was updated then. The message names the node and the user's line.
         """
         if feeds.__class__ is dict and not named:
             named = feeds
@@ -156,6 +160,8 @@ class Executable:
                 run = pool.program.bind()
             try:
                 result = run(*arguments)
+            except VALUE_ERRORS as error:
+                raise self._failure(named, error) from None
             finally:
                 free.append(run)
             if result is not None:
@@ -177,10 +183,20 @@ class Executable:
             run = pool.program.bind()
         try:
             result: dict[str, Array] = run(*arguments, *targets, into, True)
+        except VALUE_ERRORS as error:
+            raise self._failure(arrays, error) from None
         finally:
             pool.free.append(run)
         self._newest = pool
         return result
+
+    def _failure(self, feeds: Mapping[str, Any], error: Exception) -> GradcError:
+        """The error of a call, found again by the interpreter, which knows the node; the feeds are as they were."""
+        try:
+            evaluate(Graph.of(self.graph.name, self._placeholders, self.graph.outputs), feeds)
+        except (EvaluationError, BoundsError) as located:
+            return located
+        return EvaluationError(f"a call of {self.graph.name!r} failed: {error}")
 
     def _pool(self, key: tuple[tuple[str, int], ...]) -> _Pool:
         with self._lock:
@@ -252,7 +268,10 @@ class Executable:
         arrays, dims = check_feeds(self._placeholders, {**(feeds or {}), **named})
         given = {name: array.copy() for name, array in arrays.items()}
         arguments = [given[name] for name in self.graph.placeholders]
-        return profile(self._plan(dims), arguments, [given[t] for t in self._updates], lambda: self(given), repeat)
+        try:
+            return profile(self._plan(dims), arguments, [given[t] for t in self._updates], lambda: self(given), repeat)
+        except VALUE_ERRORS as error:
+            raise self._failure(given, error) from None
 
     def _check_targets(self, given: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         """What updates write to: an array, writable, exact in dtype, overlapping no other feed."""

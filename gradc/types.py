@@ -254,6 +254,17 @@ def slice_size(size: Size, start: Size | None, stop: Size | None, step: int) -> 
     return dim(Max(0, _each(_difference(high, low), lambda e: floor((e + stride - 1) / stride))))
 
 
+def least_size(a: Size, b: Size) -> Size:
+    """The less of two dimensions: the expression Min(a, b) where it depends on their values."""
+    if a == b:
+        return a
+    if isinstance(a, int) and isinstance(b, int):
+        return min(a, b)
+    from sympy import Min
+
+    return dim(Min(_expr(a), _expr(b)))
+
+
 def _difference(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
     """a - b, the maxima and minima outermost, so that equal lengths look equal."""
     from sympy import Max, Min

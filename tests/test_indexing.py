@@ -294,7 +294,7 @@ def test_an_index_that_is_out_of_bounds_at_run_time_is_an_error_before_anything_
         feeds = {"x": np.ones((3, 2)), "i": np.array([0, wrong, 1], "int8"), "w": weights}
         for run in (step, lambda given: gc.evaluate(g, given)):
             with pytest.raises(
-                errors.BoundsError, match=rf"index {wrong} is .* axis of length 3: .*\n  in within .*test_indexing.py:"
+                errors.BoundsError, match=rf"within .*test_indexing.py:.* index {wrong} is .* axis of length 3"
             ):
                 run(feeds)
         assert not weights.any()

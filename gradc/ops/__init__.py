@@ -3,7 +3,10 @@
 from gradc.ops import (
     activations,
     choice,
+    contraction,
     creation,
+    decompositions,
+    determinants,
     differences,
     elementwise,
     indexing,
@@ -19,11 +22,15 @@ from gradc.ops import (
     scan,
     shaping,
     special,
+    spectra,
     statistics,
 )
 from gradc.ops.activations import *  # noqa: F403
 from gradc.ops.choice import *  # noqa: F403
+from gradc.ops.contraction import *  # noqa: F403
 from gradc.ops.creation import *  # noqa: F403
+from gradc.ops.decompositions import *  # noqa: F403
+from gradc.ops.determinants import *  # noqa: F403
 from gradc.ops.differences import *  # noqa: F403
 from gradc.ops.elementwise import *  # noqa: F403
 from gradc.ops.elementwise import abs_ as abs
@@ -46,6 +53,7 @@ from gradc.ops.reduction import sum_ as sum
 from gradc.ops.scan import *  # noqa: F403
 from gradc.ops.shaping import *  # noqa: F403
 from gradc.ops.special import *  # noqa: F403
+from gradc.ops.spectra import *  # noqa: F403
 from gradc.ops.statistics import *  # noqa: F403
 
 __all__ = [
@@ -62,6 +70,9 @@ __all__ = [
     *padding.__all__,
     *rearranging.__all__,
     *choice.__all__,
+    *contraction.__all__,
+    *decompositions.__all__,
+    *determinants.__all__,
     *differences.__all__,
     *elementwise.__all__,
     *indexing.__all__,
@@ -74,5 +85,6 @@ __all__ = [
     *scan.__all__,
     *shaping.__all__,
     *special.__all__,
+    *spectra.__all__,
     *statistics.__all__,
 ]

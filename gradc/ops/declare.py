@@ -258,8 +258,11 @@ def function(
     edges: tuple[Any, ...] = (),
     differentiable: bool = True,
     requires: str | None = None,
+    reorders: bool = False,
 ) -> Callable[[F], F]:
     """Register a function that composes ops, under its own name or `name`, and for NumPy's functions `numpy`.
+
+    `reorders`: its sums are NumPy's in another order.
 
     Raises:
         NamingError: the name is taken, or one of the NumPy functions.
@@ -268,7 +271,7 @@ def function(
     def register(build: F) -> F:
         own = name or build.__name__.rstrip("_")
         _check_function(own, numpy, samples)
-        register_function(Function(own, build, numpy, samples, edges, differentiable, requires))
+        register_function(Function(own, build, numpy, samples, edges, differentiable, requires, reorders))
         return build
 
     return register

@@ -1,4 +1,4 @@
-"""Linear algebra: matmul with NumPy's batch broadcasting and 1-d rules."""
+"""Products of matrices with NumPy's batch broadcasting and 1-d rules; diagonals of the last two axes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ShapeError
-from gradc.ir import Call, Kernel, Node, apply, lift
+from gradc.ir import Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import call, function, op, ufunc_dtype
-from gradc.ops.samples import cases, normal, sample
-from gradc.types import TensorType, broadcast_shapes, show_shape
+from gradc.ops.samples import Sample, cases, normal, sample
+from gradc.types import TensorType, broadcast_shapes, normalize_axis, show_shape
 
 __all__ = [
     "matmul",
+    "matrix_diagonal",
+    "matrix_trace",
+    "matvec",
+    "vecdot",
+    "vecmat",
 ]
+
+# --- products --------------------------------------------------------------------------------------------
 
 
 def _infer_matmul(a: TensorType, b: TensorType) -> TensorType:
@@ -28,26 +35,99 @@ def _infer_matmul(a: TensorType, b: TensorType) -> TensorType:
 
 
 def _da(g: Node, out: Node, a: Node, b: Node) -> Node:
-    return call("sum_to", matmul(g, b.mT), a.shape)
+    return _to(matmul(g, b.mT), a)
 
 
 def _db(g: Node, out: Node, a: Node, b: Node) -> Node:
     if b.ndim == 2 and a.ndim > 2:
         rows, columns = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
         return matmul(rows.T, columns)
-    return call("sum_to", matmul(a.mT, g), b.shape)
+    return _to(matmul(a.mT, g), b)
+
+
+def masked_product(x: Any, y: Any, out: Any, zeros: int) -> None:
+    """Into `out`: x @ y, where a zero of operand number `zeros` wins over whatever it meets.
+
+    What a mask left out of an adjoint may be NaN or infinite, and 0 * NaN is 0 here. The plain product, and one look at the sum
+    of its squares, which BLAS takes in passing: only where that is not finite can a zero have met infinity or NaN.
+    """
+    np.matmul(x, y, out)
+    entries = out.reshape(-1)
+    if np.isfinite(np.dot(entries, entries)):
+        return
+    g, other = (x, y) if zeros == 0 else (y, x)
+    finite = np.isfinite(other)
+    if finite.all():
+        return
+    order = slice(None, None, 1 if zeros == 0 else -1)
+
+    def meet(*pairs: tuple[Any, Any]) -> Any:
+        """Where an entry of the first of a pair meets one of the second."""
+        met = [np.matmul(*[v.astype(out.dtype) for v in pair[order]]) > 0 for pair in pairs]
+        return np.logical_or.reduce(met)
+
+    known = np.where(np.isfinite(g), g, out.dtype.type(0)), np.where(finite, other, out.dtype.type(0))
+    left, right = known[order]
+    np.matmul(left, right, out)
+    up, down = np.inf, -np.inf
+    np.add(out, up, out, where=meet((g > 0, other == up), (g < 0, other == down), (g == up, other > 0), (g == down, other < 0)))
+    np.add(out, down, out, where=meet((g > 0, other == down), (g < 0, other == up), (g == up, other < 0), (g == down, other > 0)))
+    lost = meet((g != 0, np.isnan(other)), (np.isinf(g), other == 0), (np.isnan(g), np.ones_like(other)))
+    np.copyto(out, np.nan, where=lost)
+
+
+def _masked_evaluate(x: Any, y: Any, *, zeros: int) -> Any:
+    shape = (*np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1])
+    out = np.empty(shape, np.result_type(x, y))
+    masked_product(x, y, out, zeros)
+    return out
+
+
+def _masked(x: Node, y: Node, zeros: int) -> Node:
+    return apply(masked_matmul_op, (x, y), (("zeros", zeros),))
+
+
+def _times(x: Node, y: Node) -> Node:
+    return apply(matmul_op, (x, y))
+
+
+masked_matmul_op: Op = op(
+    "masked_matmul",
+    infer=lambda x, y, *, zeros: _infer_matmul(x, y),
+    evaluate=_masked_evaluate,
+    vjp=(
+        lambda g, out, x, y, *, zeros: _to(_times(g, y.mT) if zeros == 0 else _masked(g, y.mT, 1), x),
+        lambda g, out, x, y, *, zeros: _to(_masked(x.mT, g, 0) if zeros == 0 else _times(x.mT, g), y),
+    ),
+    jvp=(
+        lambda t, out, x, y, *, zeros: _times(t, y) if zeros == 0 else _masked(t, y, 1),
+        lambda t, out, x, y, *, zeros: _masked(x, t, 0) if zeros == 0 else _times(x, t),
+    ),
+    kernel=lambda inputs, out, attrs: Kernel(
+        (Call(masked_product, "masked_matmul", f"{{0}}, {{1}}, {{out}}, {attrs['zeros']}"),)
+    ),
+    flops=lambda shapes, shape: 2 * int(np.prod(shape)) * shapes[0][-1],
+)
+
+
+def _to(x: Node, like: Node) -> Node:
+    return call("sum_to", x, like.shape)
 
 
 def _kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
     return Kernel((Call(np.matmul, "matmul", "{0}, {1}, {out}"),))
 
 
-matmul_op = op(
+matmul_op: Op = op(
     "matmul",
     infer=_infer_matmul,
     evaluate=np.matmul,
     analytic=True,
     vjp=(_da, _db),
+    masked_vjp=(
+        lambda g, out, a, b: _to(_masked(g, b.mT, 0), a),
+        lambda g, out, a, b: _to(_masked(a.mT, g, 1), b),
+    ),
     jvp=(lambda t, out, a, b: t @ b, lambda t, out, a, b: a @ t),
     kernel=_kernel,
     flops=lambda shapes, shape: 2 * int(np.prod(shape)) * shapes[0][-1],
@@ -55,7 +135,7 @@ matmul_op = op(
 
 
 @function(
-    numpy=(np.matmul, np.dot),
+    numpy=(np.matmul, np.linalg.matmul),
     samples=cases(
         lambda: sample(normal(2, 3), normal(3, 4, seed=1)),
         lambda: sample(normal(3), normal(3, seed=1)),
@@ -78,3 +158,130 @@ def matmul(a: Any, b: Any) -> Node:
     product = apply(matmul_op, (left, right))
     drop = ((-2,) if x.ndim == 1 else ()) + ((-1,) if y.ndim == 1 else ())
     return call("squeeze", product, drop) if drop else product
+
+
+def _infer_vecdot(a: TensorType, b: TensorType) -> TensorType:
+    if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-1]:
+        raise ShapeError(
+            f"vecdot: vectors of one length along the last axis, got {show_shape(a.shape)} and {show_shape(b.shape)}"
+        )
+    return TensorType(broadcast_shapes(a.shape[:-1], b.shape[:-1]), ufunc_dtype(np.vecdot, (a.dtype, b.dtype)))
+
+
+def _spread_last(g: Node, other: Node) -> Node:
+    return call("expand_dims", g, -1) * other
+
+
+def _masked_spread(g: Node, other: Node) -> Node:
+    return call("where", call("expand_dims", call("not_equal", g, 0), -1), _spread_last(g, other), 0)
+
+
+vecdot_op: Op = op(
+    "vecdot",
+    infer=_infer_vecdot,
+    evaluate=np.vecdot,
+    vjp=(
+        lambda g, out, a, b: _to(_spread_last(g, b), a),
+        lambda g, out, a, b: _to(_spread_last(g, a), b),
+    ),
+    masked_vjp=(
+        lambda g, out, a, b: _to(_masked_spread(g, b), a),
+        lambda g, out, a, b: _to(_masked_spread(g, a), b),
+    ),
+    jvp=(lambda t, out, a, b: vecdot_op(t, b), lambda t, out, a, b: vecdot_op(a, t)),
+    kernel=lambda inputs, out, attrs: Kernel((Call(np.vecdot, "vecdot", "{0}, {1}, {out}"),)),
+    flops=lambda shapes, shape: 2 * int(np.prod(shape)) * shapes[0][-1],
+)
+
+
+def moved_last(x: Node, axis: Any, where: str) -> Node:
+    """`x` with `axis` moved to the end."""
+    k = normalize_axis(axis, x.ndim, where)
+    return call("transpose", x, (*[a for a in range(x.ndim) if a != k], k))
+
+
+@function(
+    numpy=(np.vecdot, np.linalg.vecdot),
+    samples=cases(
+        lambda: sample(normal(3), normal(3, seed=1)),
+        lambda: sample(normal(2, 3), normal(2, 3, seed=1)),
+        lambda: sample(normal(4, 1, 3), normal(2, 3, seed=1)),
+        lambda: sample(normal(2, 0), normal(0, seed=1)),
+        lambda: sample(normal(0, 3), normal(3, seed=1)),
+    ),
+)
+def vecdot(a: Any, b: Any, axis: Any = -1) -> Node:
+    """`np.vecdot`: the sums of products along `axis`; the other axes broadcast."""
+    x, y = lift((a, b), "vecdot")
+    return vecdot_op(*[moved_last(v, axis, "vecdot") for v in (x, y)])
+
+
+def _if_any(*names: str) -> tuple[Any, ...]:
+    """The functions of NumPy of these names that this NumPy has."""
+    return tuple(getattr(np, name) for name in names if hasattr(np, name))
+
+
+@function(
+    numpy=_if_any("matvec"),
+    samples=cases(
+        lambda: sample(normal(2, 3), normal(3, seed=1)),
+        lambda: sample(normal(4, 2, 3), normal(3, seed=1)),
+        lambda: sample(normal(4, 2, 3), normal(4, 3, seed=1)),
+        lambda: sample(normal(2, 3), normal(4, 3, seed=1)),
+        lambda: sample(normal(2, 0), normal(0, seed=1)),
+        lambda: sample(normal(0, 2, 3), normal(3, seed=1)),
+    ),
+    reorders=True,
+)
+def matvec(a: Any, x: Any) -> Node:
+    """`np.matvec`: matrices times vectors, both along the last axes; the other axes broadcast."""
+    matrix, vector = lift((a, x), "matvec")
+    if matrix.ndim < 2 or not vector.ndim:
+        raise ShapeError(f"matvec: a matrix and a vector, got {show_shape(matrix.shape)} and {show_shape(vector.shape)}")
+    return call("squeeze", matmul(matrix, call("expand_dims", vector, -1)), -1)
+
+
+@function(
+    numpy=_if_any("vecmat"),
+    samples=cases(
+        lambda: sample(normal(2), normal(2, 3, seed=1)),
+        lambda: sample(normal(2), normal(4, 2, 3, seed=1)),
+        lambda: sample(normal(4, 2), normal(4, 2, 3, seed=1)),
+        lambda: sample(normal(4, 2), normal(2, 3, seed=1)),
+        lambda: sample(normal(0), normal(0, 3, seed=1)),
+        lambda: sample(normal(2), normal(0, 2, 3, seed=1)),
+    ),
+    reorders=True,
+)
+def vecmat(x: Any, a: Any) -> Node:
+    """`np.vecmat`: vectors times matrices, both along the last axes; the other axes broadcast."""
+    vector, matrix = lift((x, a), "vecmat")
+    if matrix.ndim < 2 or not vector.ndim:
+        raise ShapeError(f"vecmat: a vector and a matrix, got {show_shape(vector.shape)} and {show_shape(matrix.shape)}")
+    return call("squeeze", matmul(call("expand_dims", vector, -2), matrix), -2)
+
+
+# --- diagonals -------------------------------------------------------------------------------------------
+
+
+def _diagonal_samples() -> list[Sample]:
+    return [
+        sample(normal(3, 3)),
+        sample(normal(2, 4), offset=1),
+        sample(normal(4, 2), offset=-1),
+        sample(normal(2, 3, 3)),
+        sample(normal(0, 0)),
+        sample(normal(2, 3), offset=5),
+    ]
+
+
+@function(numpy=(np.linalg.diagonal,), samples=_diagonal_samples)
+def matrix_diagonal(x: Any, *, offset: int = 0) -> Node:
+    """`np.linalg.diagonal`: diagonal `offset` of the matrices in the last two axes."""
+    return call("diagonal", x, offset, -2, -1)
+
+
+@function(numpy=(np.linalg.trace,), samples=_diagonal_samples)
+def matrix_trace(x: Any, *, offset: int = 0, dtype: Any = None) -> Node:
+    """`np.linalg.trace`: the sums along diagonal `offset` of the matrices in the last two axes."""
+    return call("trace", x, offset, -2, -1, dtype=dtype)

@@ -256,6 +256,7 @@ def prod(
 ) -> Node:
     """`np.prod` over `axis`. Derivatives are right with zeros and where partial products overflow, to every order."""
     product = reduce_node(prod_op, masked(operand(x, "prod", dtype, out), where, 1), axis, keepdims)
+    product = product if dtype is None else product.astype(dtype)  # small integers are multiplied as int64, and wrap the same
     return product if initial is None else product * initial
 
 

@@ -216,6 +216,7 @@ sum_op = linear(
         sample(normal(2, 0), axis=1),
         sample(normal(0, 3)),
         sample(np.array([True, True]), gradient=False),
+        sample(np.array([100, 100], "int8"), dtype="int8", gradient=False),
     ],
     edges=(
         at([[1.0, 2.0]], value=[[1.0, 2.0]], adjoints=([[1.0, 1.0]],), axis=(), why="no axis: nothing is summed"),
@@ -227,6 +228,7 @@ def sum_(
 ) -> Node:
     """`np.sum` over `axis`: None for all, an integer, or a tuple; entries where `where` is False do not count."""
     total = reduce_node(sum_op, masked(operand(x, "sum", dtype, out), where, 0), axis, keepdims)
+    total = total if dtype is None else total.astype(dtype)  # small integers are added as int64, and wrap the same
     return total if initial is None else total + initial
 
 

@@ -17,6 +17,7 @@ class Sample(NamedTuple):
     """One call of an op or function: arrays for its operands, keywords for the rest.
 
     `gradient` is False where derivatives do not exist or cannot be checked by differences (a kink, a tie).
+    `via` makes the operands of `arrays`, of nodes as of arrays: matrices that must be symmetric or positive definite.
     `fixed` lists operands that are constants of the call (indices, labels), not placeholders; `packed` operands are passed as
     one list.
     """
@@ -26,6 +27,12 @@ class Sample(NamedTuple):
     gradient: bool = True
     fixed: tuple[int, ...] = ()
     packed: bool = False
+    via: Callable[..., Sequence[Any]] | None = None
+
+    def arguments(self, operands: Sequence[Any]) -> list[Any]:
+        """The positional arguments of the call, for `operands` in the place of `arrays`."""
+        made = list(operands) if self.via is None else list(self.via(*operands))
+        return [made] if self.packed else made
 
 
 class At(NamedTuple):
@@ -41,9 +48,16 @@ class At(NamedTuple):
 Samples = Callable[[], list[Sample]]
 
 
-def sample(*arrays: Any, gradient: bool = True, fixed: tuple[int, ...] = (), packed: bool = False, **attrs: Any) -> Sample:
+def sample(
+    *arrays: Any,
+    gradient: bool = True,
+    fixed: tuple[int, ...] = (),
+    packed: bool = False,
+    via: Callable[..., Sequence[Any]] | None = None,
+    **attrs: Any,
+) -> Sample:
     """A sample from array-likes; floats become float64."""
-    return Sample(tuple(np.asarray(a) for a in arrays), attrs, gradient, fixed, packed)
+    return Sample(tuple(np.asarray(a) for a in arrays), attrs, gradient, fixed, packed, via)
 
 
 def at(*inputs: Any, value: Any, adjoints: Sequence[Any] | float | None = None, why: str = "", **attrs: Any) -> At:

@@ -282,7 +282,7 @@ def swapaxes(a: Any, axis1: Any = -1, axis2: Any = -2) -> Node:
 
 
 @function(
-    numpy=(np.matrix_transpose,),
+    numpy=(np.matrix_transpose, np.linalg.matrix_transpose),
     samples=cases(
         lambda: sample(normal(2, 3)),
         lambda: sample(normal(2, 3, 2)),

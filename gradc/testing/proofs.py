@@ -165,7 +165,7 @@ def _sampled_nodes(function: Function) -> Iterator[Node]:
         graph = Graph(function.name)
         operands = [a if k in sample.fixed else graph.placeholder(f"x{k}", a.shape, a.dtype) for k, a in enumerate(sample.arrays)]
         try:
-            result = function.build(*([operands] if sample.packed else operands), **sample.attrs)
+            result = function.build(*sample.arguments(operands), **sample.attrs)
         except UnsupportedError:
             continue
         variables = [name for name, node in graph.placeholders.items() if node.type.is_float]
