@@ -19,6 +19,7 @@ from gradc.ops import (
     shaping,
     special,
     statistics,
+    windows,
 )
 from gradc.ops.activations import *  # noqa: F403
 from gradc.ops.creation import *  # noqa: F403
@@ -45,6 +46,7 @@ from gradc.ops.scan import *  # noqa: F403
 from gradc.ops.shaping import *  # noqa: F403
 from gradc.ops.special import *  # noqa: F403
 from gradc.ops.statistics import *  # noqa: F403
+from gradc.ops.windows import *  # noqa: F403
 
 __all__ = [
     "abs",
@@ -72,4 +74,5 @@ __all__ = [
     *shaping.__all__,
     *special.__all__,
     *statistics.__all__,
+    *windows.__all__,
 ]
