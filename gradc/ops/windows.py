@@ -105,7 +105,7 @@ def _windows(x: Any, *, frame: Frame) -> Any:
     strides = x.strides[len(lead) :]
     steps = tuple(n * stride for n, (_, stride, _, _, _) in zip(strides, frame, strict=True))
     within = tuple(n * dilation for n, (_, _, _, _, dilation) in zip(strides, frame, strict=True))
-    shape = (*lead, *_counts(sizes, frame), *(window[0] for window in frame))
+    shape: Any = (*lead, *_counts(sizes, frame), *(window[0] for window in frame))
     return as_strided(x, shape, (*x.strides[: len(lead)], *steps, *within))
 
 
@@ -353,7 +353,9 @@ def _conv_samples(n: int, transposed: bool = False) -> list[Sample]:
         first, second = (inputs, outputs // groups) if transposed else (outputs, inputs // groups)
         arrays = [normal(2, inputs, *sizes), normal(first, second, *kernel_, seed=1)]
         arrays += [normal(outputs, seed=2)] if bias else []
-        return sample(*arrays, **options, **({"groups": groups} if groups > 1 else {}))
+        if groups > 1:
+            options["groups"] = groups
+        return sample(*arrays, **options)
 
     pair = ((1, 0),) * n
     found = [
@@ -550,8 +552,9 @@ def _tie_op(name: str, run: Callable[..., None], infer: Callable[..., TensorType
 
     def evaluate(g: Any, top: Any, x: Any, *, frame: Frame) -> Any:
         result = infer(*(TensorType(a.shape, a.dtype) for a in (g, top, x)), frame=frame)
-        out = np.empty(result.shape, result.dtype)
-        run(g, top, x, out, *(np.empty(s.shape, s.dtype) for s in scratch(top, out, frame)), frame)
+        helpers = scratch(TensorType(top.shape, top.dtype), result, frame)
+        out, *more = (np.empty(t.shape, t.dtype) for t in (result, *helpers))
+        run(g, top, x, out, *more, frame)
         return out
 
     def kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
