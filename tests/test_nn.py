@@ -271,7 +271,7 @@ def test_sliding_windows_are_a_view():
     step = gc.compile(g)
     array = rand(3, 100)
     np.testing.assert_allclose(step(x=array)["y"], np.lib.stride_tricks.sliding_window_view(array, 50, 1).mean(-1))
-    assert step.memory()["arena_bytes"] < 3 * 51 * 50 * 8 if isinstance(step.memory(), dict) else True
+    assert "view of v1" in step.source.split("windows")[1].splitlines()[0]
 
 
 # --- symbolic sizes --------------------------------------------------------------------------------------
