@@ -495,6 +495,20 @@ def test_masks_of_heads_broadcast():
     assert (dq.shape, dk.shape, dv.shape) == (q.shape, k.shape, v.shape)
 
 
+def test_a_mask_may_be_fed_and_symbolic():
+    g = gc.Graph("t")
+    x, mask = g.placeholder("x", ("n", 2, "t", 3)), g.placeholder("mask", ("n", 1, 1, "t"), "bool")
+    g.output("y", gc.attention(x, x, x, mask))
+    joint = gc.differentiate(g, ["x"])
+    array, seen = rand(2, 2, 4, 3), np.array([[1, 1, 0, 0], [0, 0, 0, 0]], bool)
+    y, dx = gc.compile(joint)(x=array, mask=seen[:, None, None]).values()
+    for b, h in np.ndindex(2, 2):
+        expected = naive_attention(array[b, h], array[b, h], array[b, h], np.tile(seen[b], (4, 1)), 3**-0.5)
+        np.testing.assert_allclose(y[b, h], expected, atol=1e-14)
+    assert np.isfinite(dx).all()
+    assert not dx[1].any()
+
+
 def test_malformed_attention():
     x = gc.Graph("t").placeholder("x", (4, 3))
     with pytest.raises(ShapeError, match="attention"):
@@ -503,5 +517,8 @@ def test_malformed_attention():
         gc.attention(x, x, x[:2])
     with pytest.raises(DTypeError, match="booleans"):
         gc.attention(x, x, x, np.zeros((4, 4)))
+    for shape in ((4,), (3, 4), (4, 2)):
+        with pytest.raises(ShapeError, match="a mask"):
+            gc.attention(x, x, x, np.ones(shape, bool))
     empty = run(lambda q, k, v: gc.attention(q, k, v), rand(2, 3), rand(0, 3), rand(0, 2))
     np.testing.assert_array_equal(empty[0], np.zeros((2, 2)))

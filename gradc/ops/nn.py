@@ -12,7 +12,7 @@ from gradc.errors import ArgumentError, DTypeError, ShapeError
 from gradc.ir import Call, Kernel, Node, Op, apply, constant, lift
 from gradc.ops.activations import sigmoid, sigmoid_slope
 from gradc.ops.declare import call, elementwise, function, op
-from gradc.ops.elementwise import exp, floating, greater, log, logical_and, select, stop_gradient, where
+from gradc.ops.elementwise import exp, floating, greater, isinf, log, logical_and, logical_not, select, stop_gradient, where
 from gradc.ops.indexing import pick_op
 from gradc.ops.norms import scale_of, unit, vector_norm
 from gradc.ops.recipes import do, recipe
@@ -118,7 +118,7 @@ weighted = elementwise(
         do(np.copyto, "{out}, 0, where={s0}"),
         scratch=("bool",),
     )._asdict(),
-    rules=(lambda g, out, w, x: g * select(greater(x, -_INF), x), lambda g, out, w, x: g * w),
+    rules=(lambda g, out, w, x: g * select(logical_not(isinf(x)), x), lambda g, out, w, x: g * w),
     symbolic="a * b",
     public=False,
 )
@@ -568,6 +568,8 @@ def _visible(mask: Any, causal: bool, rows: Size, keys: Size) -> Node | None:
             raise DTypeError(f"attention: a mask holds booleans, True where a query sees a key, got {seen.dtype}")
         if seen.ndim < 2:
             raise ShapeError(f"attention: a mask has the axes (..., queries, keys), got {show_shape(seen.shape)}")
+        if any(size not in (1, full) for size, full in zip(seen.shape[-2:], (rows, keys), strict=True)):
+            raise ShapeError(f"attention: a mask {show_shape(seen.shape)} for {rows} queries and {keys} keys")
     if not causal:
         return seen
     past = greater(_numbers(rows).reshape(rows, 1), _numbers(keys) - 1)
