@@ -9,6 +9,7 @@ from gradc.ops import (
     joining,
     linalg,
     nn,
+    normalization,
     norms,
     order,
     padding,
@@ -31,6 +32,7 @@ from gradc.ops.indexing import *  # noqa: F403
 from gradc.ops.joining import *  # noqa: F403
 from gradc.ops.linalg import *  # noqa: F403
 from gradc.ops.nn import *  # noqa: F403
+from gradc.ops.normalization import *  # noqa: F403
 from gradc.ops.norms import *  # noqa: F403
 from gradc.ops.order import *  # noqa: F403
 from gradc.ops.padding import *  # noqa: F403
@@ -66,6 +68,7 @@ __all__ = [
     *indexing.__all__,
     *linalg.__all__,
     *nn.__all__,
+    *normalization.__all__,
     *norms.__all__,
     *order.__all__,
     *products.__all__,
