@@ -1,8 +1,8 @@
 """Sliding windows, and what is made of them: convolution and pooling, in one and two dimensions.
 
 Layouts are those of PyTorch: images (batch, channels, height, width), kernels (out, in / groups, height, width). A
-convolution is a product of two matrices: the kernels as rows, and the windows as columns; the windows are a strided view
-that is copied once. The adjoint of windows adds them up where they overlap. A window over an axis of `size` entries is
+convolution is a product of two matrices: the kernels as rows, and the windows, a strided view that is copied once, as columns.
+The adjoint of windows adds them up where they overlap. A window over an axis of `size` entries is
 
     kernel, stride, before, after, dilation
 
@@ -260,6 +260,61 @@ def _frame(kernel: Sequence[int], stride: Any, padding: Any, dilation: Any, wher
 # --- convolution -----------------------------------------------------------------------------------------
 
 
+def _column_axes(n: int) -> tuple[int, ...]:
+    """From windows (batch, channels, places, kernel) to columns (channels, kernel, batch, places)."""
+    return (1, *range(n + 2, 2 * n + 2), 0, *range(2, n + 2))
+
+
+def _window_axes(n: int) -> tuple[int, ...]:
+    return (n + 1, 0, *range(n + 2, 2 * n + 2), *range(1, n + 1))
+
+
+def columns_into(x: Array, out: Array, frame: Frame, around: Array | None = None) -> None:
+    """Into `out`: the windows of `x` as columns of a matrix, rows (channels, kernel), columns (batch, places).
+
+    `around` is scratch for `x` with its padding, or None where there is none.
+    """
+    if around is not None:
+        around.fill(0)
+        inside: Any = [slice(w[2], w[2] + size) for size, w in zip(x.shape[2:], frame, strict=True)]
+        around[(..., *inside)] = x
+    seen = _windows(x if around is None else around, frame=_unpadded(frame))
+    np.copyto(out, seen.transpose(_column_axes(len(frame))))
+
+
+def _around_type(x: TensorType, frame: Frame) -> tuple[TensorType, ...]:
+    """The type of the scratch that `columns_into` needs."""
+    if all(before == after == 0 for _, _, before, after, _ in frame):
+        return ()
+    sizes = (size + (before + after) for size, (_, _, before, after, _) in zip(x.shape[2:], frame, strict=True))
+    return (TensorType((*x.shape[:2], *sizes), x.dtype),)
+
+
+def _infer_columns(x: TensorType, *, frame: Frame) -> TensorType:
+    kernel = tuple(window[0] for window in frame)
+    return TensorType((x.shape[1], *kernel, x.shape[0], *_counts(x.shape[2:], frame)), x.dtype)
+
+
+def _columns(x: Any, *, frame: Frame) -> Any:
+    given = TensorType(x.shape, x.dtype)
+    out, *around = (np.empty(t.shape, t.dtype) for t in (_infer_columns(given, frame=frame), *_around_type(given, frame)))
+    columns_into(x, out, frame, *around)
+    return out
+
+
+def _columns_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    scratch = _around_type(inputs[0], attrs["frame"])
+    arguments = f"{{0}}, {{out}}, {attrs['frame']}" + (", {s0}" if scratch else "")
+    return Kernel((Call(columns_into, "columns", arguments),), scratch=scratch)
+
+
+def _columns_transpose(g: Node, out: Node, x: Node, *, frame: Frame) -> Node:
+    return _overlapped(call("transpose", g, _window_axes(len(frame))), frame, x.shape[2:])
+
+
+columns_op: Op = linear("columns", infer=_infer_columns, evaluate=_columns, transpose=_columns_transpose, kernel=_columns_kernel)
+
+
 def _kernel_sizes(weight: Node, where: str) -> tuple[int, ...]:
     return tuple(_whole(size, 1, "the size of a kernel", where) for size in weight.shape[2:])
 
@@ -306,11 +361,9 @@ def _conv(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: A
             f"{where}: kernels {show_shape(w.shape)} take {w.shape[1]} channels each, "
             f"x {show_shape(a.shape)} has {a.shape[1]} in {groups} groups"
         )
-    seen = windows(a, _frame(_kernel_sizes(w, where), stride, padding, dilation, where))
-    places, kernel = range(2, n + 2), range(n + 2, 2 * n + 2)
-    entries = size_of((ins, *w.shape[2:]))
-    columns = call("transpose", seen, (1, *kernel, 0, *places))
-    count = size_of(columns.shape[n + 1 :])
+    frame = _frame(_kernel_sizes(w, where), stride, padding, dilation, where)
+    columns = apply(columns_op, (a,), (("frame", frame),))
+    entries, count = size_of((ins, *w.shape[2:])), size_of(columns.shape[n + 1 :])
     split = () if groups == 1 else (groups,)
     product = w.reshape(*split, outs, entries) @ columns.reshape(*split, entries, count)
     rows = product.reshape(w.shape[0], count)
@@ -340,7 +393,7 @@ def _conv_transpose(
     product = w.reshape(*split, ins, entries).mT @ _swapped(a).reshape(*split, ins, count)
     channels = w.shape[1] * groups
     spread = product.reshape(channels, *w.shape[2:], a.shape[0], *a.shape[2:])
-    found = _overlapped(call("transpose", spread, (n + 1, 0, *range(n + 2, 2 * n + 2), *range(1, n + 1))), frame, sizes)
+    found = _overlapped(call("transpose", spread, _window_axes(n)), frame, sizes)
     return found if bias is None else found + _bias(bias, channels, where).reshape(channels, *[1] * n)
 
 
