@@ -293,9 +293,7 @@ def test_an_index_that_is_out_of_bounds_at_run_time_is_an_error_before_anything_
     for wrong in (3, 127, -128):
         feeds = {"x": np.ones((3, 2)), "i": np.array([0, wrong, 1], "int8"), "w": weights}
         for run in (step, lambda given: gc.evaluate(g, given)):
-            with pytest.raises(
-                errors.BoundsError, match=rf"within .*test_indexing.py:.* index {wrong} is .* axis of length 3"
-            ):
+            with pytest.raises(errors.BoundsError, match=rf"within .*test_indexing.py:.* index {wrong} is .* axis of length 3"):
                 run(feeds)
         assert not weights.any()
 

@@ -13,6 +13,7 @@ from gradc.ops import (
     joining,
     linalg,
     nn,
+    normalization,
     norms,
     order,
     padding,
@@ -24,6 +25,7 @@ from gradc.ops import (
     special,
     spectra,
     statistics,
+    windows,
 )
 from gradc.ops.activations import *  # noqa: F403
 from gradc.ops.choice import *  # noqa: F403
@@ -39,6 +41,7 @@ from gradc.ops.indexing import *  # noqa: F403
 from gradc.ops.joining import *  # noqa: F403
 from gradc.ops.linalg import *  # noqa: F403
 from gradc.ops.nn import *  # noqa: F403
+from gradc.ops.normalization import *  # noqa: F403
 from gradc.ops.norms import *  # noqa: F403
 from gradc.ops.order import *  # noqa: F403
 from gradc.ops.padding import *  # noqa: F403
@@ -55,6 +58,7 @@ from gradc.ops.shaping import *  # noqa: F403
 from gradc.ops.special import *  # noqa: F403
 from gradc.ops.spectra import *  # noqa: F403
 from gradc.ops.statistics import *  # noqa: F403
+from gradc.ops.windows import *  # noqa: F403
 
 __all__ = [
     "abs",
@@ -78,6 +82,7 @@ __all__ = [
     *indexing.__all__,
     *linalg.__all__,
     *nn.__all__,
+    *normalization.__all__,
     *norms.__all__,
     *order.__all__,
     *products.__all__,
@@ -87,4 +92,5 @@ __all__ = [
     *special.__all__,
     *spectra.__all__,
     *statistics.__all__,
+    *windows.__all__,
 ]

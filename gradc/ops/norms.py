@@ -52,7 +52,7 @@ def _within(values: Array, low: float, high: float) -> bool:
     return not values.size or bool(values.min() > low and values.max() <= high)
 
 
-def _scale(x: Array, axes: tuple[int, ...]) -> Array:
+def scale_of(x: Array, axes: tuple[int, ...]) -> Array:
     """A power of two beside the largest entry of each slice, so that dividing by it is exact; 1 for zero and infinity."""
     top = np.abs(x).max(axes, keepdims=True, initial=0)
     scale: Array = np.ldexp(np.ones_like(top), np.frexp(top)[1] - 1)
@@ -70,7 +70,7 @@ def root_of_squares(
         _sum_over(squares, axes, None, out, keepdims)
     scale = None
     if not _within(out, *_range(out.dtype)):
-        scale = _scale(x, axes)
+        scale = scale_of(x, axes)
         np.divide(x, scale, squares)
         np.multiply(squares, squares, squares)
         _sum_over(squares, axes, None, out, keepdims)
@@ -90,7 +90,7 @@ def root_of_powers(x: Array, out: Any, powers: Array, axes: tuple[int, ...], kee
         _sum_over(powers, axes, None, out, keepdims)
 
     summed(x)
-    scale = None if _within(out, *_range(out.dtype)) else _scale(x, axes)
+    scale = None if _within(out, *_range(out.dtype)) else scale_of(x, axes)
     if scale is not None:
         summed(x / scale)
     np.power(out, np.reciprocal(p, dtype=out.dtype), out)

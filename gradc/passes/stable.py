@@ -221,6 +221,12 @@ def _is_scalar(node: Node) -> bool:
     return node.op is CONSTANT and not node.type.shape and node.dtype.kind == "f"
 
 
+def _sum(node: Node) -> Node | None:
+    """The sum of negated terms is the sum, negated: one number a slice; only the sign of a zero may change."""
+    terms = node.inputs[0]
+    return apply(ops.negative, (apply(sum_op, terms.inputs, node.attrs),)) if terms.op is ops.negative else None
+
+
 def _placed_terms(node: Node) -> Node | None:
     """Adjoints of slices are added where they are; only the sign of a zero may change."""
     if node.op is ops.subtract and node.inputs[1].op is place_op:
@@ -250,6 +256,7 @@ SIGNS: frozenset[Op] = frozenset({ops.exp, ops.sqrt, ops.tanh, sigmoid_op})
 SUMS: Rules = {
     ops.add: (_placed_terms,),
     add_n: (_placed_terms,),
+    sum_op: (_sum,),
     ops.subtract: (*FORMS[ops.subtract], _placed_terms),
     ops.multiply: (_scalings, _twice_divided),
 }
