@@ -21,6 +21,7 @@ from gradc.types import Size, normalize_axes, show_shape
 __all__ = [
     "attention",
     "binary_cross_entropy_with_logits",
+    "embedding",
     "huber",
     "log_softmax",
     "softmax",
@@ -391,3 +392,28 @@ def _weights(scores: Node, hidden: bool) -> tuple[Node, Node]:
     weights = exp(below(scores, where(call("equal", top, -_INF), 0, top)))
     total = sum_(weights, -1, keepdims=True)
     return weights, total + call("equal", total, 0).astype(total.dtype)
+
+
+# --- embedding ---------------------------------------------------------------------------------------
+
+
+def _embedding_samples() -> list[Sample]:
+    indices = [np.array(3), np.array([0, 2, 2]), np.array([[1, 1], [4, 0]]), np.zeros((0,), int), np.array([[-1, 0]], "int32")]
+    return [sample(normal(5, *rest), i, fixed=(1,)) for rest in ((2,), (3,), ()) for i in indices]
+
+
+@function(samples=_embedding_samples)
+def embedding(table: Any, indices: Any) -> Node:
+    """Rows of `table`, shape (rows, ...), at integer `indices`, shape (...): `table[indices]`, adjoints of a repeated row summed.
+
+    Raises:
+        DTypeError: the indices are no integers.
+        ShapeError: the table has no axes.
+        BoundsError: a constant index lies beyond the table; of a node this is found when it has values.
+    """
+    rows, at_ = lift((table, indices), "embedding")
+    if at_.dtype.kind not in "iu":
+        raise DTypeError(f"embedding: indices are integers, got {at_.type}")
+    if not rows.ndim:
+        raise ShapeError("embedding: the table has no rows: it is 0-d")
+    return call("take", rows, at_, 0)
