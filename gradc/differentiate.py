@@ -201,11 +201,7 @@ def _check_rules(path: Path, mode: str) -> None:
 def _reverse(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], path: Path, seeded: bool) -> Graph:
     extended = graph.copy()
     set_origin(_origin(Role.ADJOINT, of, None, "seed"))
-    seed = (
-        extended.placeholder(_new_name(extended, f"bar_{_identifier(of_name)}"), of.shape, of.dtype)
-        if seeded
-        else call("ones_like", of)
-    )
+    seed = extended.placeholder(_new_name(extended, f"bar_{_identifier(of_name)}"), of.shape, of.dtype) if seeded else _ones(of)
     adjoints, partials = _adjoints(of, seed, path)
     grad = {}
     for name, node in variables.items():
@@ -235,6 +231,12 @@ def _adjoints(of: Node, seed: Node, path: Path) -> tuple[dict[Node, Node], dict[
 
 def _origin(role: Role, primal: Node, edge: Edge | None, rule: str) -> Origin:
     return Origin(role, primal, edge, rule, primal.origin.file, primal.origin.line)
+
+
+def _ones(of: Node) -> Node:
+    """The adjoint that everything starts from: an adjoint by role too, not just a constant."""
+    ones = call("ones_like", of)
+    return Node(ones.op, ones.inputs, ones.attrs, ones.type, ones.origin._replace(role=Role.ADJOINT))
 
 
 def _accumulate(node: Node, parts: list[Node], masked: dict[Node, bool]) -> Node:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ArgumentError, BoundsError, EvaluationError, FeedError, GraphError
-from gradc.ir import PLACEHOLDER, Array, Graph, Node, concrete_type, describe, has_masked_entries, walk
+from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Node, call_text, concrete_type, describe, has_masked_entries, walk
 from gradc.types import TensorType, bind_shape, check_shape, resolve, show_shape
 
 
@@ -88,9 +88,9 @@ class Trace(Mapping[Node, "Array"]):
         lines = []
         numbers = {node: k for k, node in enumerate(self.graph.nodes, 1)}
         for node, k in numbers.items():
-            operands = ", ".join(f"v{numbers[i]}" for i in node.inputs)
+            what = node.name or ("constant" if node.op is CONSTANT else call_text(node, numbers))
             value = np.array2string(self._values[node], precision=3, threshold=6, separator=", ").replace("\n", "")
-            lines.append(f"v{k:<4} = {node.name or f'{node.op.name}({operands})':<28} = {value}")
+            lines.append(f"v{k:<4} = {what:<28} = {value}")
         return "\n".join(lines)
 
 
