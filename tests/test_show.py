@@ -160,7 +160,7 @@ def test_operands_are_numbered_where_that_matters():
     assert program.count("v1 -> v6;") == 2  # both edges of x * x, which may be swapped
 
 
-@pytest.mark.parametrize("modes", itertools.product(["reverse", "forward"], repeat=2), ids="-".join)
+@pytest.mark.parametrize("modes", list(itertools.product(["reverse", "forward"], repeat=2)), ids="-".join)
 def test_higher_orders_and_optimised_graphs_are_pictures_too(modes):
     g = textbook()
     of = "y"
