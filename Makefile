@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help mnist test check conventions fuzz bench soak clean
+.PHONY: help mnist test check docs conventions fuzz bench soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -12,7 +12,7 @@ help:  ## list the targets
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gradc needs Python 3.11 or later: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e '.[dev,examples]'
+	$(BIN)/python -m pip install --quiet -e '.[dev,docs,examples]'
 	@touch $(READY)
 
 mnist: $(READY)  ## train the flagship example, then run the tests; make mnist ARGS="--data DIR"
@@ -22,10 +22,14 @@ mnist: $(READY)  ## train the flagship example, then run the tests; make mnist A
 test: $(READY)  ## run the tests
 	@$(BIN)/python -m pytest -q
 
-check: $(READY)  ## lint, format, types
+check: $(READY)  ## lint, format, types, documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(MAKE) --no-print-directory docs
+
+docs: $(READY)  ## build the documentation to docs/_build/html; warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -E -q -b html docs docs/_build/html
 
 conventions: $(READY)  ## renew docs/conventions.md from the declarations of the ops
 	@$(BIN)/python -m gradc.registry --conventions docs/conventions.md
@@ -51,4 +55,4 @@ soak: $(READY)  ## a million calls, planned against measured memory, and 16 thre
 	@$(BIN)/python -m benchmarks.threads
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache out
+	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache docs/_build out

@@ -9,9 +9,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import gradc as gc  # noqa: E402
-from gradc import ops  # noqa: E402
-from gradc.ir import FUNCTIONS, Op  # noqa: E402
+import gradc as gc
+from gradc import ops
+from gradc.ir import FUNCTIONS, Op
 
 project = "gradc"
 author = "The gradc developers"
@@ -24,9 +24,9 @@ html_theme = "furo"
 html_title = f"gradc {release}"
 myst_heading_anchors = 3
 default_role = "code"
-suppress_warnings = ["toc.empty_glob"]  # the pages that `index.md` does not name may be none
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
@@ -35,6 +35,7 @@ def setup(app: Any) -> None:
     """Have the page of ops filled from the registry, and docstrings read as they are meant."""
     app.connect("source-read", fill_ops)
     app.connect("autodoc-process-docstring", as_text)
+    app.connect("autodoc-skip-member", skip_fields)
 
 
 def as_text(app: Any, kind: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
@@ -43,6 +44,11 @@ def as_text(app: Any, kind: str, name: str, value: Any, options: Any, lines: lis
         parts = line.split("`")
         parts[::2] = [re.sub(r"\||\*(?=\S)|_(?=\W|$)", r"\\\g<0>", part) for part in parts[::2]]
         lines[k] = "`".join(parts)
+
+
+def skip_fields(app: Any, kind: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """True for the fields of named tuples, which say nothing of themselves; None leaves the others to Sphinx."""
+    return True if str(getattr(member, "__doc__", "")).startswith("Alias for field number") else None
 
 
 def fill_ops(app: Any, page: str, source: list[str]) -> None:

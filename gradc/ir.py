@@ -84,7 +84,7 @@ class Origin(NamedTuple):
 
     @property
     def location(self) -> str:
-        """`file.py:12`, or an empty string where no user's line is known."""
+        """The user's line in the form of tracebacks; an empty string where none is known."""
         return f"{self.file}:{self.line}" if self.file else ""
 
 
@@ -777,12 +777,12 @@ class Node:
 
     @property
     def T(self) -> Node:  # noqa: N802
-        """The transpose: all axes reversed."""
+        """The transpose, with all axes reversed."""
         return _fn("transpose")(self)
 
     @property
     def mT(self) -> Node:  # noqa: N802
-        """The matrix transpose: the last two axes swapped."""
+        """The matrix transpose, with the last two axes swapped."""
         return _fn("matrix_transpose")(self)
 
     def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> Node:

@@ -22,12 +22,16 @@ from typing import NamedTuple
 
 import pytest
 
+import gradc as gc
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)]
 FENCE = re.compile(r"^(```+)([^\n`]*)\n(.*?)^\1 *\n", re.MULTILINE | re.DOTALL)
 PYTHON = ("python", "py", "pycon", "python3", "{code-block} python", "{code-block} pycon")
 PICTURE = DOCS / "textbook.svg"
+PARTS = ".. autoexception:: gradc.GradcError\n"
+"""Public names with a page of their own: errors.md."""
 
 
 class Block(NamedTuple):
@@ -146,10 +150,14 @@ def page_of(*lines):
 
 GOOD = page_of("# A page", "```python", "x = 1", "print(x, 'to', 3)", "```", "", "```text", "1 to ...", "```")
 RAISES = page_of("```python", "print('first')", "raise ValueError('no')", "```", "```text", "first", "ValueError: no", "```")
-CONSOLE = page_of("```python", "x = 2", "```", "and", "```pycon", ">>> x + 1", "3", ">>> y = 5", "```", "```python", "print(y)", "```")
+CONSOLE = page_of(
+    "```python", "x = 2", "```", "and", "```pycon", ">>> x + 1", "3", ">>> y = 5", "```", "```python", "print(y)", "```"
+)
 
 
-@pytest.mark.parametrize("page", [GOOD, RAISES, CONSOLE, GOOD.replace("```", "````"), GOOD.replace("python", "{code-block} python")])
+@pytest.mark.parametrize(
+    "page", [GOOD, RAISES, CONSOLE, GOOD.replace("```", "````"), GOOD.replace("python", "{code-block} python")]
+)
 def test_a_good_page(page, tmp_path):
     assert not differences(page, printed(page, "page.py", tmp_path))
 
@@ -178,6 +186,12 @@ def test_a_page_that_does_not_run(name, tmp_path):
 
 def test_every_page_is_there():
     assert {"index", "tutorial", "compiling", "api", "ops", "own_ops", "testing", "conventions"} <= {p.stem for p in PAGES}
+
+
+def test_every_public_name_is_in_the_reference():
+    """The ops are: `conf.py` lists them from the registry."""
+    page = read(DOCS / "api.md")
+    assert not [name for name in gc.__all__ if name not in gc.ops.__all__ and f":: gradc.{name}\n" not in page + PARTS]
 
 
 # --- the command -----------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
-"""Ops of users: the example of a banded solve, and every code block of the pages about ops and testing."""
+"""Ops of users: the example of a banded solve. (The page about them is run by test_docs.)"""
 
 import importlib
-import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,6 @@ import gradc as gc
 from gradc import errors, testing
 
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @contextmanager
@@ -69,23 +67,3 @@ def test_the_program_finds_the_conductivities(capsys):
     with example("heat") as heat:
         assert heat.main() < 1e-9
     assert "products with the Hessian" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("page", ["own_ops.md", "testing.md"])
-def test_the_code_of_the_pages_runs(page, capsys):
-    blocks = BLOCK.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))
-
-    def run():
-        names = {}
-        for block in blocks:
-            exec(compile(block, page, "exec"), names)
-        return names
-
-    with declared(run) as names:
-        assert blocks and names
-    said = capsys.readouterr().out
-    assert "gradient samples; checks: " in said
-    if page == "own_ops.md":
-        assert "steep: the rule of operand 0 takes 1 arguments, of 2; partials= take (*operands, out)" in said
-        assert "3 of 3 elementwise ops proved" in said
-        assert "square(v3, v4)\n    add(v4, 1, v4)\n    reciprocal(v4, v4)\n" in said

@@ -67,7 +67,7 @@ class RuleProofs(NamedTuple):
 
     @property
     def sampled(self) -> tuple[Proof, ...]:
-        """The proofs that are none: equal to 40 digits at random points, where sympy found no simplification."""
+        """The proofs that are none, but equality to 40 digits at random points, where sympy found no simplification."""
         return tuple(p for p in self.proofs if p.method == "sampled")
 
     @property
