@@ -171,7 +171,7 @@ def test_a_page_that_says_something_else(page, tmp_path):
 
 UNDEFINED = page_of("text", "```python", "x = 1", "", "```", "```python", "nothing", "```")
 BAD = {
-    "a console": (CONSOLE.replace("\n3\n", "\n4\n"), r"Expected:\n +4\nGot:\n +3"),
+    "a console": (CONSOLE.replace("\n3\n", "\n4\n"), r"Expected:\s+4\s+Got:\s+3"),
     "a name": (UNDEFINED, r'File "page.py", line 4, in <module>(.|\n)*NameError'),
     "an error nobody shows": (RAISES[: RAISES.index("```text")], "ValueError: no"),
 }
