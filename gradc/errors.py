@@ -6,11 +6,49 @@ around a wrong shape keeps working.
 
 from __future__ import annotations
 
+import os
+import sys
+
 import numpy as np
+
+_INTERNAL = (os.path.dirname(os.path.abspath(__file__)) + os.sep, os.path.dirname(np.__file__) + os.sep)
+
+
+def user_line() -> tuple[str, int] | None:
+    """The file and line, outside gradc and NumPy, that is running now."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename.startswith(_INTERNAL):
+        back = frame.f_back
+        if back is None:
+            return None
+        frame = back
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 class GradcError(Exception):
-    """Base of every error gradc raises on bad input."""
+    """Base of every error gradc raises on bad input. Its text ends with the user's line, where it does not name one already.
+
+    Attributes:
+        message: the text without that line.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self._line = None if "\n  at " in message else user_line()
+
+    def __str__(self) -> str:
+        if self._line is None:
+            return self.message
+        file, line = self._line
+        return f"{self.message}\n  at {file}:{line}"
+
+
+class CheckError(GradcError, AssertionError):
+    """A check failed: what is checked is wrong, not the line that asks."""
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class GraphError(GradcError, ValueError):

@@ -10,9 +10,7 @@ from __future__ import annotations
 import gc
 import itertools
 import keyword
-import os
 import reprlib
-import sys
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +35,7 @@ from gradc.errors import (
     TraceError,
     UnsupportedError,
     VerifyError,
+    user_line,
 )
 from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, size_of
 
@@ -49,7 +48,6 @@ Array = np.ndarray[Any, Any]
 Attrs = tuple[tuple[str, Any], ...]
 
 _serials = itertools.count(1)
-_INTERNAL = (os.path.dirname(os.path.abspath(__file__)) + os.sep, os.path.dirname(np.__file__) + os.sep)
 
 
 # --- where nodes come from ---------------------------------------------------------------------------
@@ -136,13 +134,8 @@ def paused_collector() -> Iterator[None]:
 
 def user_origin(role: Role = Role.FORWARD) -> Origin:
     """An origin at the line, outside gradc and NumPy, that is running now."""
-    frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_INTERNAL):
-        back = frame.f_back
-        if back is None:
-            return Origin(role)
-        frame = back
-    return _at_line(role, frame.f_code.co_filename, frame.f_lineno)
+    line = user_line()
+    return _at_line(role, *line) if line else Origin(role)
 
 
 @lru_cache(maxsize=4096)
@@ -324,13 +317,13 @@ def concrete_type(node: Node, operands: tuple[TensorType, ...], attrs: Attrs, di
         return infer_type(node.op, operands, attrs)
     except GradcError as error:
         sizes = ", ".join(f"{name} = {size}" for name, size in dims.items())
-        raise FeedError(f"{describe(node)} has no value where {sizes}: {error}") from None
+        raise FeedError(f"{describe(node)} has no value where {sizes}: {error.message}") from None
 
 
 def _located(error: GradcError, op: Op, inputs: tuple[Node, ...]) -> GradcError:
     operands = "".join(f"\n  operand {k}: {describe(n)}" for k, n in enumerate(inputs))
     where = (_context.origin or user_origin()).location
-    message = str(error) if str(error).startswith(op.name) else f"{op.name}: {error}"
+    message = error.message if error.message.startswith(op.name) else f"{op.name}: {error.message}"
     return type(error)(f"{message}{operands}\n  at {where}")
 
 

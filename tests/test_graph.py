@@ -1,5 +1,6 @@
 """Graphs, deep graphs, derivatives of derivatives, and the errors of bad input."""
 
+import re
 import subprocess
 import sys
 
@@ -222,8 +223,9 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_gets_one_clear_error(name):
     ask, kind, text = BAD[name]
-    with pytest.raises(kind, match=text):
+    with pytest.raises(kind, match=text) as caught:
         ask()
+    assert len(re.findall(r"\n  at .*test_graph\.py:\d+", str(caught.value))) == 1
 
 
 def test_an_error_names_the_line_that_builds_the_node():

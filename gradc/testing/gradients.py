@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.differentiate import differentiate
-from gradc.errors import ArgumentError, DTypeError, FeedError, GradcError, GraphError, NamingError, NoGradientError
+from gradc.errors import ArgumentError, CheckError, DTypeError, FeedError, GraphError, NamingError, NoGradientError
 from gradc.interpret import Trace, check_feeds, evaluate
 from gradc.ir import CONSTANT, Array, Graph, Node, concrete_type, constant, describe, origin_of_new_nodes, walk
 from gradc.ops.declare import call
@@ -31,7 +31,7 @@ _FLOAT64 = np.dtype("float64")
 _EPSILON = float(np.finfo(_FLOAT64).eps)
 
 
-class GradientError(GradcError, AssertionError):
+class GradientError(CheckError):
     """A derivative disagrees with numeric differentiation."""
 
 

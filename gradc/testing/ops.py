@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.differentiate import differentiate
-from gradc.errors import ArgumentError, GradcError, NoGradientError
+from gradc.errors import ArgumentError, CheckError, GradcError, NoGradientError
 from gradc.interpret import evaluate
 from gradc.ir import FUNCTIONS, Array, Function, Graph, Node, Op, verify
 from gradc.ops.samples import At, Sample
@@ -26,7 +26,7 @@ from gradc.testing.oracles import Form, complex_step, form_of, is_analytic
 _NARROW = ("float32", "float16")
 
 
-class OpError(GradcError, AssertionError):
+class OpError(CheckError):
     """An op fails one of its checks."""
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.differentiate import differentiate
-from gradc.errors import ArgumentError, GradcError, UnsupportedError
+from gradc.errors import ArgumentError, CheckError, GradcError, UnsupportedError
 from gradc.ir import CONSTANT, FUNCTIONS, OPS, PLACEHOLDER, Attrs, Function, Graph, Node, Op, Rule, apply, walk
 from gradc.ops.declare import ZERO
 
@@ -27,7 +27,7 @@ _POINTS = 12
 _DIGITS = 50
 
 
-class ProofError(GradcError, AssertionError):
+class ProofError(CheckError):
     """A rule is not the derivative of its op, or cannot be compared with it."""
 
 
