@@ -151,6 +151,18 @@ def test_a_run_writes_what_it_says(tmp_path, capsys):
     assert (out / "graph.svg").exists() == bool(shutil.which("dot"))
 
 
+@pytest.mark.parametrize(("source", "most"), [("digits", 0.05), ("mnist", 0.06)])
+def test_it_learns_to_read(source, most, tmp_path, capsys):
+    """With the defaults: hidden 100, batch 100, step 0.2; 40 epochs of the bundled digits, 10 of MNIST."""
+    for needed in ("tqdm", "matplotlib", "sklearn"):
+        pytest.importorskip(needed)
+    if source == "mnist" and not MNIST.exists():
+        pytest.skip("no ../shared/data/mnist beside this checkout")
+    assert train.main(["--out", str(tmp_path), *(["--data", str(MNIST)] if source == "mnist" else [])]) == 0
+    accuracy = re.search(r"test accuracy ([\d.]+)%", capsys.readouterr().out)
+    assert 1 - float(accuracy[1]) / 100 <= most
+
+
 def by_hand(x, y, w1, w2, step, size):
     for start in range(0, len(x), size):
         xb, yb = x[start : start + size], y[start : start + size]

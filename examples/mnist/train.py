@@ -203,6 +203,8 @@ def report(out: Path, graph: gc.Graph, source: str, history: list[Row]) -> None:
     (out / "step.py").write_text(source, encoding="utf-8")
     if shutil.which("dot"):
         subprocess.run(["dot", "-Tsvg", str(out / "graph.dot"), "-o", str(out / "graph.svg")], check=True)
+    else:
+        print("graph.svg is left out: Graphviz's program `dot`, which draws graph.dot, is not installed")
 
 
 def _positive(kind: type) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from gradc.ir import Graph, Node, Role, call_text
+from gradc.ir import Graph, Node, Role, call_text, paused_collector
 
 DERIVED = (Role.ADJOINT, Role.PARTIAL, Role.TANGENT)
 _WIDEST = (8, 40, 24, 44)
@@ -14,13 +14,18 @@ _WIDEST = (8, 40, 24, 44)
 def to_text(graph: Graph) -> str:
     """One line a node: name, op, operands, type, role, what it is the derivative of, source line."""
     numbers = {node: k for k, node in enumerate(graph.nodes, 1)}
+    lines = [f"graph {graph.name!r}"]
+    with paused_collector():
+        lines += _table(numbers)
+    lines += [f"  output {name!r} = v{numbers[node]}" for name, node in graph.outputs.items()]
+    return "\n".join(lines)
+
+
+def _table(numbers: Mapping[Node, int]) -> list[str]:
     results = results_of_rules(numbers)
     rows = [_row(node, numbers, results) for node in numbers]
     widths = [min(widest, max(map(len, column))) for widest, column in zip(_WIDEST, zip(*rows, strict=True), strict=False)]
-    lines = [f"graph {graph.name!r}"]
-    lines += [_line(row, widths) for row in rows]
-    lines += [f"  output {name!r} = v{numbers[node]}" for name, node in graph.outputs.items()]
-    return "\n".join(lines)
+    return [_line(row, widths) for row in rows]
 
 
 def _row(node: Node, numbers: Mapping[Node, int], results: set[Node]) -> tuple[str, ...]:
