@@ -228,13 +228,15 @@ def integer(text: str) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train a two-layer network on handwritten digits with gradc.")
-    parser.add_argument("--data", type=Path, help="a folder with MNIST's IDX files; scikit-learn's digits without it")
-    parser.add_argument("--hidden", type=_positive(int), default=100)
-    parser.add_argument("--batch", type=_positive(int), default=100)
-    parser.add_argument("--step", type=_positive(float), default=0.2)
-    parser.add_argument("--epochs", type=_positive(int), default=None, help="default: 10, or 40 for the bundled digits")
-    parser.add_argument("--seed", type=integer, default=0)
-    parser.add_argument("--out", type=Path, default=Path("out"))
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="a folder of MNIST's IDX files; without it, scikit-learn's digits"
+    )
+    parser.add_argument("--hidden", type=_positive(int), default=100, metavar="N", help="units of the hidden layer (100)")
+    parser.add_argument("--batch", type=_positive(int), default=100, metavar="N", help="images of a batch (100)")
+    parser.add_argument("--step", type=_positive(float), default=0.2, metavar="X", help="step size (0.2)")
+    parser.add_argument("--epochs", type=_positive(int), metavar="N", help="passes over the images (10; digits: 40)")
+    parser.add_argument("--seed", type=integer, default=0, metavar="N", help="of the first weights (0)")
+    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where the results go (out)")
     options = parser.parse_args(arguments)
     options.epochs = options.epochs or (10 if options.data else 40)
     try:
