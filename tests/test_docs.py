@@ -130,9 +130,10 @@ def draw(program):
 
 def contents(svg):
     """What a picture shows, without coordinates, which differ from one version of dot to the next."""
-    shapes = ("text", "title", "path", "ellipse", "polygon")
+    shapes = ("text", "title", "path", "ellipse", "polygon", "a")
     elements = [e for e in ElementTree.fromstring(svg).iter() if e.tag.rpartition("}")[2] in shapes]
-    return sorted((e.text or "").strip() or e.get("fill", "") for e in elements)
+    tooltip = "{http://www.w3.org/1999/xlink}title"
+    return sorted((e.text or "").strip() or e.get("fill") or e.get(tooltip, "") for e in elements)
 
 
 def check_picture(program):
