@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, BoundsError, EvaluationError, FeedError, GraphError
+from gradc.errors import ArgumentError, BoundsError, EvaluationError, FeedError, GradcError, GraphError
 from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Node, call_text, concrete_type, describe, has_masked_entries, walk
 from gradc.types import TensorType, bind_shape, check_shape, resolve, show_shape
 
@@ -130,7 +130,8 @@ def _no_value(node: Node, error: Exception) -> str:
     primal = node.origin.primal
     of = f"\n  in the {node.origin.role} of {describe(primal)}" if primal is not None else ""
     operands = "".join(f"\n  operand {k}: {describe(i)}" for k, i in enumerate(node.inputs))
-    return f"{describe(node)} has no value here: {error}{of}{operands}"
+    why = error.message if isinstance(error, GradcError) else error
+    return f"{describe(node)} has no value here: {why}{of}{operands}"
 
 
 def evaluate_node(node: Node, operands: list[Array], dims: dict[str, int]) -> Array:

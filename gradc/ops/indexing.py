@@ -91,7 +91,7 @@ def understood(index: Any, shape: Shape, where: str) -> Way:
     try:
         broadcast_shapes(*[n.shape for n in nodes])
     except ShapeError as error:
-        raise ShapeError(f"{where}: index arrays of {error}") from None
+        raise ShapeError(f"{where}: index arrays of {error.message}") from None
     order = (*others[:first], *indexed, *others[first:])
     return Way(normalize(basic, shape), order, first, len(indexed), flattened(nodes, sizes))
 
