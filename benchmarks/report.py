@@ -51,7 +51,7 @@ def verdicts_of(timings: Timings) -> list[Verdict]:
     """The steady targets of a workload; those whose reference was not timed are left out."""
     found = []
     for target in timings.workload.targets:
-        sides = {"hand": HAND_SIDES, "peers": PEER_SIDES}.get(target.against, (target.against,))
+        sides = {"peers": PEER_SIDES}.get(target.against, (target.against,))
         best = timings.fastest(sides)
         if best is None or "gradc" not in timings.rounds:
             continue

@@ -142,10 +142,8 @@ def profile(plan: Plan, arguments: Sequence[Array], targets: Sequence[Array], ca
         timed()
         call()
         for _ in range(repeat):
-            program.times.clear()
-            start = perf_counter()
             timed()
-            times.append([b - a for a, b in zip([start, *program.times], program.times, strict=False)])
+            times.append(program.times.copy())
             start = perf_counter()
             call()
             totals.append(perf_counter() - start)

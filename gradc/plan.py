@@ -1,7 +1,8 @@
 """A plan: the order of the steps, where every value lives, and when its memory is free again. Plain data.
 
 A value lives in the arena (one block of memory, packed by lifetime), or is fed, constant, a view of another
-value, a fresh output of each call, or whatever an op without a kernel returned.
+value, a fresh output of each call, or whatever an op without a kernel returned. Of a value that only the loop which
+computes it reads, the arena holds one tile.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.ir import CONSTANT, PLACEHOLDER, Array, Call, Graph, Kernel, Node, concrete_type
+from gradc.tiles import Tiling, gather, in_tiles
 from gradc.types import TensorType, resolve
 
 ALIGNMENT = 64
@@ -33,6 +35,7 @@ class Home(Enum):
     OUTPUT = auto()
     UPDATE = auto()
     FRESH = auto()
+    TILE = auto()
 
 
 class Block(NamedTuple):
@@ -68,6 +71,7 @@ class Plan(NamedTuple):
         arena_bytes: the size of the arena.
         live_bytes: the arena bytes alive at each step: no packing needs less than the largest.
         blocks, holders: the arena's blocks, and the nodes whose values each one holds, one after the other.
+        tilings: the runs of consecutive steps that loops compute tile by tile.
     """
 
     graph: Graph
@@ -87,6 +91,7 @@ class Plan(NamedTuple):
     last_use: dict[Node, int]
     blocks: tuple[Block, ...]
     holders: tuple[tuple[Node, ...], ...]
+    tilings: tuple[Tiling, ...]
 
     def in_place(self, node: Node, operand: Node) -> bool:
         """True when `node` is computed in the memory of `operand`, its own operand."""
@@ -107,19 +112,44 @@ def make_plan(
     updates: Sequence[tuple[str, Node]],
     dims: Mapping[str, int],
     resident: bool = False,
+    tiled: bool = True,
 ) -> Plan:
     """Plan `graph` for concrete dimensions: results `outputs`, and `updates` (placeholder name, node) written last.
 
     Where `resident`, every value lives in the arena, feeds and outputs as copies, so that all calls can be bound
-    before they run: what a schedule of many small calls wants.
+    before they run: what a schedule of many small calls wants. Only where `tiled`, loops compute long arrays.
     """
     types, attrs = _concrete(graph, dims)
     layout = _Layout(types, attrs)
-    plans = [
-        _Planner(graph, dict(dims), tuple(outputs), tuple(updates), order, types, attrs, layout, resident).plan()
-        for order in _orders(graph, [node for _, node in outputs], dict(updates), types, layout)
-    ]
+    kernels = {n: _kernel(n, types, attrs.get(n, {})) for n in graph.nodes if n.inputs and not layout.is_view(n)}
+    before = _before_updates(graph, [n for n in graph.nodes if n.inputs], dict(updates), layout)
+    plans = []
+    for order in _orders(graph, [node for _, node in outputs], dict(updates), types, before):
+        tilings: list[Tiling] = []
+        if tiled and not resident:
+            results = {node for _, node in (*outputs, *updates)}
+            order, tilings = gather(order, results, before, types, lambda n: _fits_tiles(n, kernels, types, layout))
+        planner = _Planner(graph, dict(dims), tuple(outputs), tuple(updates), order, types, attrs, kernels, tilings, resident)
+        plans.append(planner.plan())
     return min(plans, key=lambda plan: plan.arena_bytes)
+
+
+def _kernel(node: Node, types: Mapping[Node, TensorType], attrs: dict[str, Any]) -> Kernel | None:
+    if node.op.view:
+        return COPY
+    return node.op.kernel([types[i] for i in node.inputs], types[node], attrs) if node.op.kernel is not None else None
+
+
+def _fits_tiles(node: Node, kernels: Mapping[Node, Kernel | None], types: Mapping[Node, TensorType], layout: _Layout) -> bool:
+    kernel = kernels.get(node)
+    if (
+        kernel is None
+        or kernel is COPY
+        or not node.op.elementwise
+        or not in_tiles(kernel, [types[i] for i in node.inputs], types[node])
+    ):
+        return False
+    return all(layout.model(i).flags.c_contiguous for i in node.inputs if i not in kernels and i.op.view)
 
 
 def _concrete(graph: Graph, dims: Mapping[str, int]) -> tuple[dict[Node, TensorType], dict[Node, dict[str, Any]]]:
@@ -181,11 +211,14 @@ class _Layout:
 
 
 def _orders(
-    graph: Graph, outputs: Sequence[Node], updates: Mapping[str, Node], types: Mapping[Node, TensorType], layout: _Layout
+    graph: Graph,
+    outputs: Sequence[Node],
+    updates: Mapping[str, Node],
+    types: Mapping[Node, TensorType],
+    before: Mapping[Node, Sequence[Node]],
 ) -> list[list[Node]]:
     """The orders worth planning: as the nodes were made and, where there are bytes to save, the greedy one."""
     nodes = [n for n in graph.nodes if n.inputs]
-    before = _before_updates(graph, nodes, updates, layout)
     created = _updates_early(_updates_last(nodes, updates.values()), before) if updates else nodes
     if len(nodes) > _GREEDY_NODES:
         return [created]
@@ -329,16 +362,18 @@ class _Planner:
         order: list[Node],
         types: dict[Node, TensorType],
         attrs: dict[Node, dict[str, Any]],
-        layout: _Layout,
+        kernels: Mapping[Node, Kernel | None],
+        tilings: Sequence[Tiling],
         resident: bool,
     ) -> None:
         self.resident = resident
         self.graph, self.dims, self.outputs, self.updates = graph, dims, outputs, updates
-        self.order, self.types, self.attrs, self.layout = order, types, attrs, layout
+        self.order, self.types, self.attrs, self.kernels, self.tilings = order, types, attrs, kernels, tilings
         self.home: dict[Node, Home] = {}
         self.root: dict[Node, Node] = {}
-        self.kernels: dict[Node, Kernel | None] = {}
         self.last: dict[Node, int] = {}
+        self.loop: dict[int, tuple[int, int]] = {}
+        self.tiling = {node: tiling for tiling in tilings for node in tiling.nodes}
         self.slot: dict[Node, int] = {}
         self.blocks: list[Block] = []
         self.holders: list[list[Node]] = []
@@ -347,6 +382,7 @@ class _Planner:
     def plan(self) -> Plan:
         self._find_homes()
         self._find_last_uses()
+        self._find_loops()
         direct = {} if self.resident else self._direct_updates()
         steps, scratch, scratch_slots = self._lay_out(direct)
         offsets, arena_bytes = pack(self.blocks)
@@ -358,6 +394,7 @@ class _Planner:
             self.graph, self.dims, self.outputs, self.updates, tuple(self.order), tuple(steps), self.home, self.root,
             self.offset, tuple(scratch), self.types, self.attrs, arena_bytes,
             live_bytes(self.blocks, len(self.order)), self.last, tuple(self.blocks), tuple(map(tuple, self.holders)),
+            tuple(self.tilings),
         )  # fmt: skip
 
     def _find_homes(self) -> None:
@@ -368,27 +405,17 @@ class _Planner:
             elif not node.inputs:
                 home[node], root[node] = Home.CONSTANT, node
         owned = {node for _, node in self.outputs}
-        types, attrs = self.types, self.attrs
-        empty: dict[str, Any] = {}
         for node in self.order:
-            if node.op.view and self.layout.is_view(node):
+            if node not in self.kernels:
                 home[node], root[node] = Home.VIEW, root[node.inputs[0]]
                 continue
             root[node] = node
-            kernel = self._kernel(node, [types[i] for i in node.inputs], types[node], attrs.get(node, empty))
-            self.kernels[node] = kernel
             if self.resident:
                 home[node] = Home.ARENA
-            elif kernel is None:
+            elif self.kernels[node] is None:
                 home[node] = Home.FRESH
             else:
                 home[node] = Home.OUTPUT if node in owned else Home.ARENA
-
-    @staticmethod
-    def _kernel(node: Node, inputs: list[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel | None:
-        if node.op.view:
-            return COPY
-        return node.op.kernel(inputs, out, attrs) if node.op.kernel is not None else None
 
     def _find_last_uses(self) -> None:
         last, root = self.last, self.root
@@ -399,6 +426,23 @@ class _Planner:
         end = len(self.order)
         for _, node in (*self.outputs, *self.updates):
             last[root[node]] = end
+
+    def _find_loops(self) -> None:
+        """From where to where each step's loop runs; what only the loop reads is a tile."""
+        position = {node: k for k, node in enumerate(self.order)} if self.tilings else {}
+        for tiling in self.tilings:
+            first, last = position[tiling.nodes[0]], position[tiling.nodes[-1]]
+            for node in tiling.nodes:
+                self.loop[position[node]] = first, last
+                if self.home[node] is Home.ARENA and self.last[node] <= last:
+                    self.home[node] = Home.TILE
+
+    def _span(self, node: Node, first: int) -> tuple[int, int]:
+        """From where to where the memory of a value that is computed at `first` is in use: a loop reads it to its end."""
+        last = self.last.get(node, first)
+        if self.home[node] is Home.TILE:
+            return first, last
+        return self.loop.get(first, (first, first))[0], self.loop.get(last, (last, last))[1]
 
     def _direct_updates(self) -> dict[Node, Node]:
         """Update nodes whose step may write straight into the fed array: nothing reads the old value afterwards."""
@@ -428,10 +472,9 @@ class _Planner:
         steps: list[Step] = []
         scratch: list[TensorType] = []
         scratch_slots: list[int] = []
-        ends = self.last
         if self.resident:
             for node in self.graph.placeholders.values():
-                self.slot[node] = self._new_block(0, ends.get(node, 0), nbytes_of(self.types[node]), node)
+                self.slot[node] = self._new_block(0, self.last.get(node, 0), self.types[node], node)
         for k, node in enumerate(self.order):
             home = self.home[node]
             if home is Home.VIEW:
@@ -441,36 +484,42 @@ class _Planner:
             if kernel is not None and kernel.scratch:
                 numbers = tuple(range(len(scratch), len(scratch) + len(kernel.scratch)))
                 for scratch_type in kernel.scratch:
-                    scratch.append(scratch_type)
-                    scratch_slots.append(self._new_block(k, k, nbytes_of(scratch_type), node))
-            if home is Home.ARENA:
-                self._place(node, k, kernel, ends)
+                    tiling = self.tiling.get(node)
+                    scratch.append(tiling.block_type(scratch_type) if tiling is not None else scratch_type)
+                    scratch_slots.append(self._new_block(k, k, scratch[-1], node))
+            if home is Home.ARENA or home is Home.TILE:
+                self._place(node, k, kernel)
             steps.append(Step(node, kernel, numbers))
         return steps, scratch, scratch_slots
 
-    def _new_block(self, first: int, last: int, nbytes: int, holder: Node) -> int:
-        self.blocks.append(Block(first, last, nbytes))
+    def _new_block(self, first: int, last: int, value: TensorType, holder: Node) -> int:
+        self.blocks.append(Block(first, last, nbytes_of(value)))
         self.holders.append([holder])
         return len(self.blocks) - 1
 
-    def _place(self, node: Node, k: int, kernel: Kernel | None, ends: Mapping[Node, int]) -> None:
+    def _place(self, node: Node, k: int, kernel: Kernel | None) -> None:
         """In the memory of an operand that dies here, or in a block of its own."""
         inputs = node.inputs
+        first, last = self._span(node, k)
+        tile = self.home[node] is Home.TILE
         if kernel is not None:
             for position in kernel.inplace:
                 operand = inputs[position]
                 slot = self.slot.get(operand)
-                if slot is None or ends[operand] != k or self.types[operand] != self.types[node]:
+                if slot is None or self.last[operand] != k or self.types[operand] != self.types[node]:
+                    continue
+                if tile != (self.home[operand] is Home.TILE):
                     continue
                 others = [p for p, i in enumerate(inputs) if p != position and self.root[i] is operand]
                 if others and not (len(kernel.calls) == 1 and all(inputs[p] is operand and p in kernel.inplace for p in others)):
                     continue
                 self.slot[node] = slot
                 block = self.blocks[slot]
-                self.blocks[slot] = Block(block.first, max(block.last, ends[node]), block.nbytes)
+                self.blocks[slot] = Block(block.first, max(block.last, last), block.nbytes)
                 self.holders[slot].append(node)
                 return
-        self.slot[node] = self._new_block(k, ends[node], nbytes_of(self.types[node]), node)
+        value = self.types[node]
+        self.slot[node] = self._new_block(first, last, self.tiling[node].block_type(value) if tile else value, node)
 
 
 COPY = Kernel((), ())

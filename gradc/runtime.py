@@ -217,7 +217,7 @@ class Executable:
                 return LongProgram(self._plan(dims, resident=True), lambda: self._plan(dims))
             return Program(self._plan(dims))
 
-    def _plan(self, dims: Mapping[str, int], resident: bool = False) -> Plan:
+    def _plan(self, dims: Mapping[str, int], resident: bool = False, tiled: bool = True) -> Plan:
         outputs = self.graph.outputs
         return make_plan(
             self.graph,
@@ -225,6 +225,7 @@ class Executable:
             [(target, outputs[source]) for target, source in self._updates.items()],
             dims,
             resident,
+            tiled,
         )
 
     @property
@@ -241,7 +242,8 @@ class Executable:
         """The bytes of one call: arena, constants, outputs, peak, the live set at each step.
 
         Args:
-            dims: values of the symbolic dimensions; without them the figures are sympy expressions.
+            dims: values of the symbolic dimensions; without them the figures are sympy expressions, of a schedule without
+                tiles: how many of those long arrays need, only their lengths tell.
 
         Raises:
             FeedError: a dimension is not of this graph.
@@ -254,7 +256,7 @@ class Executable:
         for name, size in dims.items():
             as_size(size, f"memory: {name}")
         unknown = frozenset(names - dims.keys())
-        return memory_of(self._plan({**dict.fromkeys(unknown, _TYPICAL_SIZE), **dims}), unknown)
+        return memory_of(self._plan({**dict.fromkeys(unknown, _TYPICAL_SIZE), **dims}, tiled=not unknown), unknown)
 
     def profile(self, feeds: Mapping[str, Any] | None = None, /, repeat: int = 100, **named: Any) -> Profile:
         """Run `repeat` times with a clock after every step. The feeds are copied: updates do not reach them.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from random_graphs import build
 
 import gradc as gc
-from gradc import errors, passes, plan, runtime
+from gradc import errors, passes, plan, runtime, tiles
 from gradc.ir import Const, Op, apply
 from gradc.ops.slices import place
 from gradc.testing import check_gradients
@@ -36,13 +36,15 @@ def differentiated(numbers):
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.integers(0, 8 * 7 * 49 * 20), min_size=1, max_size=14), st.booleans())
-def test_planned_equals_evaluated_bit_for_bit(numbers, long):
+@given(st.lists(st.integers(0, 8 * 7 * 49 * 20), min_size=1, max_size=14), st.sampled_from(["short", "long", "tiled"]))
+def test_planned_equals_evaluated_bit_for_bit(numbers, kind):
     graph, feeds = differentiated(numbers)
     trace = gc.evaluate(graph, feeds)
     wanted = {name: trace[node] for name, node in graph.outputs.items()}
     limit = runtime._LONG_NODES
-    runtime._LONG_NODES = 0 if long else limit
+    runtime._LONG_NODES = 0 if kind == "long" else limit
+    kept = tiles.TILE_BYTES, tiles.LEAST_TILES
+    tiles.TILE_BYTES, tiles.LEAST_TILES = (16, 2) if kind == "tiled" else kept
     try:
         for pipeline in (passes.NONE, passes.EXACT):
             fed = {name: np.array(value) for name, value in feeds.items()}
@@ -56,6 +58,7 @@ def test_planned_equals_evaluated_bit_for_bit(numbers, long):
                 assert all(equal(fed[n], feeds[n]) for n in feeds if n != "x0")
     finally:
         runtime._LONG_NODES = limit
+        tiles.TILE_BYTES, tiles.LEAST_TILES = kept
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))

@@ -19,6 +19,7 @@ HOUSE = (
     "interpret",
     "analysis",
     "passes",
+    "tiles",
     "plan",
     "backends",
     "measure",

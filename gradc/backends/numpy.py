@@ -17,6 +17,7 @@ import numpy as np
 
 from gradc.ir import Array, Call, Kernel, Node, call_text, paused_collector
 from gradc.plan import ALIGNMENT, COPY, Home, Plan, Step, nbytes_of
+from gradc.tiles import Tiling
 from gradc.types import TensorType
 
 _BITS = {1: np.dtype("int8"), 2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
@@ -169,6 +170,11 @@ class _Memory:
     def scratch(self, number: int) -> Array:
         return self._in_arena(number, self._plan.scratch[number])
 
+    def tile(self, node: Node) -> Array:
+        """The block of memory that a loop computes a value in, part by part."""
+        tiling = next(t for t in self._plan.tilings if node in t.nodes)
+        return self._in_arena(node, tiling.block_type(self._plan.types[node]))
+
     def value(self, node: Node) -> Array:
         """The array of a value in the arena, of a constant, or of a view of one."""
         found = self._arrays.get(node)
@@ -197,6 +203,29 @@ class _Memory:
         return np.ndarray(array_type.shape, array_type.dtype, self._arena, self._plan.offset[key])
 
 
+Part = Callable[[_Memory, int, int], Array]
+"""Makes the array that a loop's step works on, from the memory and the rows from and to."""
+
+
+class _Loop:
+    """A loop over the blocks of a tiling: its lines, the arrays bound before the call, and slices of what comes with it."""
+
+    def __init__(self, tiling: Tiling) -> None:
+        self.tiling = tiling
+        self.parts: dict[str, Part] = {}
+        self.slices: dict[str, str] = {}
+        self.lines: list[str] = []
+
+    def rounds(self, memory: _Memory) -> list[tuple[Any, ...]]:
+        """What each round of the loop works on."""
+        return [(a, b, *(part(memory, a, b) for part in self.parts.values())) for a, b in self.tiling.blocks()]
+
+    def text(self, rounds: str) -> list[str]:
+        """The loop as source, over `rounds`."""
+        body = [*(f"{name} = {text}" for name, text in self.slices.items()), *self.lines]
+        return [f"for {', '.join(('start', 'stop', *self.parts))} in {rounds}:", *(f"    {line}" for line in body)]
+
+
 class _Emitter:
     """Builds the module text, and says what its globals are."""
 
@@ -210,6 +239,8 @@ class _Emitter:
         self._defined: set[str] = set()
         self._functions: dict[tuple[str, Any], str] = {}
         self._timed = timed
+        self._loop: _Loop | None = None
+        self._loops = {tiling.nodes[0]: _Loop(tiling) for tiling in plan.tilings}
         self.targets = {name: f"u{k}" for k, (name, _) in enumerate(plan.updates, 1)}
         self._local, self._dying = _fresh_values(plan)
         self._update_of = {node: self.targets[name] for name, node in plan.updates if plan.home.get(node) is Home.UPDATE}
@@ -218,8 +249,9 @@ class _Emitter:
 
     def module(self) -> str:
         for step in self.plan.steps:
+            self._enter_loop(step.node)
             self._step(step)
-            self._release(step.node)
+            self._leave_loop(step.node)
         self._copy_outputs()
         self._write_updates()
         returned = "{" + ", ".join(f"{name!r}: {self._output_name(k)}" for k, (name, _) in enumerate(self.plan.outputs)) + "}"
@@ -262,6 +294,23 @@ class _Emitter:
         return self.plan.home[self.plan.root[node]] in (Home.ARENA, Home.CONSTANT)
 
     def _name(self, node: Node) -> str:
+        """The name of a value or, in a loop, of the part of it that a round works on."""
+        loop = self._loop
+        if loop is None or not loop.tiling.splits(self.plan.types[node].shape):
+            return self._whole(node)
+        if self.plan.home[node] is Home.TILE:
+            name = self.names[node]
+            loop.parts[name] = lambda memory, a, b: memory.tile(node)[: b - a]
+            return name
+        whole = self._whole(node)
+        name = f"{whole}_part"
+        if whole in self.bound:
+            loop.parts[name] = lambda memory, a, b: memory.value(node)[a:b]
+        else:
+            loop.slices[name] = f"{whole}[start:stop]"
+        return name
+
+    def _whole(self, node: Node) -> str:
         """The name of a value, made before the call or in this line of it."""
         plan, name = self.plan, self.names[node]
         if node in self._update_of:
@@ -285,7 +334,7 @@ class _Emitter:
             self._define(self.names[view], self._view_expression(view))
 
     def _view_expression(self, node: Node) -> str:
-        operand = self._name(node.inputs[0])
+        operand = self._whole(node.inputs[0])
         if node.op.expression is None:
             return f"{self._evaluation(node)}({operand})"
         return node.op.expression(self.plan.attrs.get(node, {})).format(operand)
@@ -298,6 +347,14 @@ class _Emitter:
         """Another view of a value's memory: bound beforehand where the value is."""
         variant = f"{name}{kind}"
         if variant in self.bound or variant in self._defined:
+            return variant
+        loop = self._loop
+        if loop is not None and name in loop.parts:
+            part = loop.parts[name]
+            loop.parts[variant] = lambda memory, a, b: convert(part(memory, a, b))
+            return variant
+        if loop is not None and name in loop.slices:
+            loop.slices[variant] = text
             return variant
         if node is not None and self._is_bound(node) and node not in self._update_of:
             self.bound[variant] = lambda memory: convert(memory.value(node))
@@ -316,6 +373,31 @@ class _Emitter:
 
     # steps
 
+    def _enter_loop(self, node: Node) -> None:
+        """Begin the loop that `node` is the first of; what it writes for the caller is made before."""
+        if node in self._loops:
+            loop = self._loops[node]
+            for n in loop.tiling.nodes:
+                if self.plan.home[n] is Home.OUTPUT:
+                    self._new_output(n)
+            self._loop = loop
+
+    def _leave_loop(self, node: Node) -> None:
+        """After the last step of a loop, write it; what no step after `node` reads is let go of."""
+        loop = self._loop
+        if loop is None:
+            self._release(node)
+        elif node is loop.tiling.nodes[-1]:
+            self._loop = None
+            name = f"tiles{len([b for b in self.bound if b.startswith('tiles')]) + 1}"
+            self.bound[name] = loop.rounds
+            self.lines += loop.text(name)
+            for n in loop.tiling.nodes:
+                self._release(n)
+
+    def _emit(self, line: str) -> None:
+        (self.lines if self._loop is None else self._loop.lines).append(line)
+
     def _step(self, step: Step) -> None:
         node, kernel = step.node, step.kernel
         if kernel is None:
@@ -324,8 +406,8 @@ class _Emitter:
         else:
             self._kernel_step(node, kernel, step.scratch)
         if self._timed:
+            self._emit(f"mark({len(self.marks)})")
             self.marks.append(node)
-            self.lines.append("mark()")
 
     def _release(self, node: Node) -> None:
         """Let go of results in memory of their own that no step after `node` reads."""
@@ -334,7 +416,7 @@ class _Emitter:
             self.lines.append(f"del {', '.join(names)}")
 
     def _kernel_step(self, node: Node, kernel: Kernel, scratch: tuple[int, ...]) -> None:
-        if self.plan.home[node] is Home.OUTPUT:
+        if self.plan.home[node] is Home.OUTPUT and self._loop is None:
             self._new_output(node)
         if kernel is COPY:
             operand = node.inputs[0]
@@ -344,11 +426,11 @@ class _Emitter:
             self.lines.append(f"copyto({like}, {self._name(operand)})")
             return
         for number in scratch:
-            self.bound[f"s{number}"] = lambda memory, number=number: memory.scratch(number)  # type: ignore[misc]
+            self._bind_scratch(number)
         for call in self.plan.calls(node, kernel):
             arguments = "".join(self._fill(call, node, scratch))
             line = f"{self._function(call.name, call.function)}({arguments})"
-            self.lines.append(f"{self._unless_itself(node, call)}{line}")
+            self._emit(f"{self._unless_itself(node, call)}{line}")
 
     def _unless_itself(self, node: Node, call: Call) -> str:
         """The condition of a copy that may be one of an updated array onto itself."""
@@ -356,6 +438,12 @@ class _Emitter:
         if updated is None or call.function is not np.copyto or call.arguments != "{out}, {0}":
             return ""
         return f"if {updated} is not {self.names[whole]}: " if self.targets.get(whole.name or "") == updated else ""
+
+    def _bind_scratch(self, number: int) -> None:
+        if self._loop is None:
+            self.bound[f"s{number}"] = lambda memory: memory.scratch(number)
+        else:
+            self._loop.parts[f"s{number}"] = lambda memory, a, b: memory.scratch(number)[: b - a]
 
     def _fill(self, call: Call, node: Node, scratch: tuple[int, ...]) -> Iterator[str]:
         for text, field, spec, _ in Formatter().parse(call.arguments):
@@ -476,6 +564,8 @@ def _where(plan: Plan, node: Node, numbers: Mapping[Node, int]) -> str:
     home = plan.home.get(node)
     if home is Home.ARENA:
         return f"arena[{plan.offset.get(node, 0)}]"
+    if home is Home.TILE:
+        return f"arena[{plan.offset[node]}], a tile"
     if home is Home.VIEW:
         return f"view of v{numbers[plan.root[node]]}"
     return home.name.lower() if home else ""
@@ -502,17 +592,29 @@ def _apart(targets: tuple[Array, ...], others: tuple[Array, ...]) -> bool:
 
 
 class TimedProgram:
-    """The same program with a clock read after every step."""
+    """The same program, in which every step adds the time since the one before to its own."""
 
     def __init__(self, plan: Plan, clock: Callable[[], float]) -> None:
         emitter = _Emitter(plan, timed=True)
         text = emitter.module()
         self.nodes = tuple(emitter.marks)
-        self.times: list[float] = []
-        append = self.times.append
+        self.times = [0.0] * len(self.nodes)
+        self._clock = clock
+        self._last = 0.0
         memory = _Memory(plan)
-        scope: dict[str, Any] = {**emitter.scope, "mark": lambda: append(clock())}
+        scope: dict[str, Any] = {**emitter.scope, "mark": self._mark}
         for name, make in emitter.bound.items():
             scope[name] = make(memory)
         exec(compile(text, "<gradc profile>", "exec"), scope)
-        self.run: Callable[..., Any] = scope["run"]
+        self._run: Callable[..., Any] = scope["run"]
+
+    def run(self, *arguments: Any) -> None:
+        """One call, for which `times` then holds each step's seconds."""
+        self.times[:] = [0.0] * len(self.times)
+        self._last = self._clock()
+        self._run(*arguments)
+
+    def _mark(self, step: int) -> None:
+        now = self._clock()
+        self.times[step] += now - self._last
+        self._last = now
