@@ -317,7 +317,10 @@ class _Pool:
 def _getter(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
     if len(names) > 1:
         return itemgetter(*names)
-    return lambda feeds: tuple(feeds[name] for name in names)
+    if not names:
+        return lambda feeds: ()
+    (name,) = names
+    return lambda feeds: (feeds[name],)
 
 
 def _overlaps_itself(array: Array) -> bool:
