@@ -34,8 +34,8 @@ NOTES = (
     "a time, in an order that rotates from round to round. Every side uses its default threads.",
     "A figure is the median of the rounds; a ratio is the median of the ratios within each round. A batch starts when the "
     "processors are idle, or after a second (five minutes in a run at most): other programs, not results, decide that.",
-    '"hand" is NumPy with preallocated buffers, gradients derived by hand; "hand-blocked" the same over blocks that stay in the '
-    "cache; numba, which does not differentiate, compiles hand-derived loops.",
+    '"hand" is NumPy with preallocated buffers, gradients derived by hand, and the bar; "hand-blocked" the same over blocks that '
+    "stay in the cache, for comparison; numba, which does not differentiate, compiles hand-derived loops.",
     'First gradients are measured in new processes. "warm" means that the framework found what an earlier process left in its '
     "cache on disk; targets are held against those.",
 )
@@ -53,11 +53,12 @@ def main() -> None:
         machine.describe(),
         machine.versions(("gradc", "numpy", *(peer.distribution for peer in PEERS))),
         datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        _command(),
         notes=list(NOTES),
     )
     for section in given.section:
         RUNS[section](found, sides, given)
+    found.notes += given.note
     found.notes.append(
         f"The run took {(time.monotonic() - started) / 60:.0f} minutes, "
         f"{machine.waited / 60:.1f} of them waiting for other programs; "
@@ -70,6 +71,12 @@ def main() -> None:
     print(f"\nwritten to {folder}/benchmarks.md, .json and .png")
 
 
+def _command() -> str:
+    """The command of this run, without its remarks."""
+    words = [w for k, w in enumerate(sys.argv[1:]) if "--note" not in (w, sys.argv[k])]
+    return shlex.join(["python", "-m", "benchmarks", *words])
+
+
 def arguments() -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -77,6 +84,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peer", action="append", default=[], metavar="NAME", help="only this peer; gradc and hand always run")
     parser.add_argument("--section", action="append", choices=SECTIONS, help="only this kind of figure")
     parser.add_argument("--rounds", type=int, default=steady.ROUNDS, help="rounds of the interleaved timings")
+    parser.add_argument(
+        "--note", action="append", default=[], metavar="TEXT", help="a remark for the page, about the machine say"
+    )
     parser.add_argument("--output", type=Path, help="where the files go: docs for a complete run, else out/benchmarks")
     given = parser.parse_args()
     names = [w.name for w in STEADY]

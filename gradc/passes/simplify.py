@@ -32,6 +32,22 @@ def number(node: Node) -> float | None:
     return None
 
 
+def negates(node: Node) -> bool:
+    """True for -x of floats: integers wrap around, and their signs move nowhere."""
+    return node.op is ops.negative and node.dtype.kind == "f"
+
+
+def _is_signed(node: Node) -> bool:
+    """True for a constant of floats."""
+    return node.op is CONSTANT and node.dtype.kind == "f"
+
+
+def _is_zero(node: Node) -> bool:
+    """True for the constant 0, not for -0."""
+    value = number(node)
+    return value == 0 and not np.signbit(float(value))
+
+
 def _same_type(node: Node) -> Node | None:
     """An op that leaves shape and dtype as they are, and moves nothing."""
     return node.inputs[0] if node.inputs[0].type == node.type else None
@@ -60,9 +76,9 @@ def _negative(node: Node) -> Node | None:
         return inner.inputs[0]
     if inner.op is ops.multiply or inner.op is ops.divide:
         a, b = inner.inputs
-        if b.op is CONSTANT:
+        if _is_signed(b):
             return apply(inner.op, (a, negated(b)))
-        if a.op is CONSTANT and not (inner.op is ops.divide and number(a) == 1):
+        if _is_signed(a) and not (inner.op is ops.divide and number(a) == 1):
             return apply(inner.op, (negated(a), b))
     return None
 
@@ -96,15 +112,15 @@ def _divide(node: Node) -> Node | None:
 def _sign_of_product(node: Node) -> Node | None:
     """Signs move out of products and quotients, where sums and other signs take them up."""
     a, b = node.inputs
-    if a.op is ops.negative and b.op is ops.negative:
+    if negates(a) and negates(b):
         return apply(node.op, (a.inputs[0], b.inputs[0]))
-    if a.op is ops.negative and b.op is CONSTANT:
+    if negates(a) and _is_signed(b):
         return apply(node.op, (a.inputs[0], negated(b)))
-    if b.op is ops.negative and a.op is CONSTANT:
+    if negates(b) and _is_signed(a):
         return apply(node.op, (negated(a), b.inputs[0]))
-    if a.op is ops.negative and a.type == node.type:
+    if negates(a) and a.type == node.type:
         return apply(ops.negative, (apply(node.op, (a.inputs[0], b)),))
-    if b.op is ops.negative and b.type == node.type:
+    if negates(b) and b.type == node.type:
         return apply(ops.negative, (apply(node.op, (a, b.inputs[0])),))
     return None
 
@@ -149,29 +165,42 @@ def _scalar_operand(node: Node) -> Node | None:
 
 def _where(node: Node) -> Node | None:
     condition, x, y = node.inputs
-    if x.type == node.type and number(y) == 0:
+    if x.type == node.type and _is_zero(y):
         return apply(select, (condition, x))
-    if y.type == node.type and number(x) == 0:
+    if y.type == node.type and _is_zero(x):
         return apply(select, (apply(ops.logical_not, (condition,)), y))
     return None
 
 
 def _add(node: Node) -> Node | None:
-    """a + (-b) is a - b, bit for bit."""
-    a, b = node.inputs
-    if b.op is ops.negative:
-        return apply(ops.subtract, (a, b.inputs[0]))
-    return apply(ops.subtract, (b, a.inputs[0])) if a.op is ops.negative else None
+    """a + (-b) is a - b, bit for bit, and so is a + c b for a negative number c: c b and -c b are one product."""
+    for a, b in (node.inputs, node.inputs[::-1]):
+        opposite = _opposite(b)
+        if opposite is not None:
+            return apply(ops.subtract, (a, opposite))
+    return None
 
 
 def _subtract(node: Node) -> Node | None:
     a, b = node.inputs
-    return apply(ops.add, (a, b.inputs[0])) if b.op is ops.negative else None
+    opposite = _opposite(b)
+    return apply(ops.add, (a, opposite)) if opposite is not None else None
+
+
+def _opposite(node: Node) -> Node | None:
+    """x for -x, and -c x for c x where c is a negative number."""
+    if negates(node):
+        return node.inputs[0]
+    if node.op is ops.multiply:
+        for c, x in (node.inputs, node.inputs[::-1]):
+            if _is_signed(c) and not c.type.shape and (number(c) or 0) < 0:
+                return apply(ops.multiply, (negated(c), x))
+    return None
 
 
 def _add_n(node: Node) -> Node | None:
     """Two terms are a sum; where a term is negated, the sum is added up term by term."""
-    if len(node.inputs) > 2 and all(i.op is not ops.negative for i in node.inputs):
+    if len(node.inputs) > 2 and not any(map(negates, node.inputs)):
         return None
     return reduce(lambda total, term: apply(ops.add, (total, term)), node.inputs)
 

@@ -14,7 +14,7 @@ from gradc import ops
 from gradc.ir import CONSTANT, Node, Op, apply, constant
 from gradc.ops.activations import sigmoid_op, sigmoid_slope
 from gradc.ops.elementwise import select, tanh_slope, where_op
-from gradc.ops.reduction import max_op, sum_op
+from gradc.ops.reduction import max_op, reduced_shape, sum_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op
 from gradc.ops.slices import place_op, placed_sum
 from gradc.passes.rewrite import Rewriting
@@ -44,11 +44,16 @@ def _with_views_of(node: Node, value: Node) -> Node:
     return value
 
 
+def _is_exp(node: Node) -> bool:
+    """True for exp(u) of floats: where it casts integers first, what is done to `u` instead could wrap around."""
+    return node.op is ops.exp and node.inputs[0].dtype == node.dtype
+
+
 def _one_plus_exp(node: Node) -> Node | None:
     """`u` where `node` is 1 + exp(u)."""
     if node.op is ops.add:
         for one, e in (node.inputs, node.inputs[::-1]):
-            if e.op is ops.exp and e.type == node.type and number(one) == 1:
+            if _is_exp(e) and e.type == node.type and number(one) == 1:
                 return e.inputs[0]
     return None
 
@@ -59,11 +64,23 @@ def _negates(a: Node, b: Node) -> bool:
 
 
 def _sum_of_exp(node: Node) -> Node | None:
-    """exp(u) where `node`, under its views, sums that and nothing yet keeps it from overflow."""
+    """exp(u) where `node`, under its views, sums that and nothing yet keeps it from overflow; `u` has entries."""
     total = _under_views(node)
-    if total.op is not sum_op or total.inputs[0].op is not ops.exp:
+    if total.op is not sum_op or not _is_exp(total.inputs[0]) or 0 in total.inputs[0].shape:
         return None
     return None if _is_shifted(total.inputs[0].inputs[0]) else total.inputs[0]
+
+
+def _keeps_axes(node: Node) -> bool:
+    """True when `node` is a sum beside what it sums: broadcast along the very axes that are reduced."""
+    while node.op is broadcast_op:
+        node = node.inputs[0]
+    total = _under_views(node)
+    if total.op is not sum_op:
+        return False
+    terms = total.inputs[0]
+    missing = (1,) * (len(terms.shape) - len(node.shape))
+    return (*missing, *node.shape) == reduced_shape(terms.shape, total.attr("axes"), True)
 
 
 def _is_shifted(u: Node) -> bool:
@@ -102,7 +119,7 @@ def _log_of(x: Node) -> Node | None:
         return _half(apply(ops.log, x.inputs))
     if x.op is sigmoid_op:
         return ops.log_sigmoid(x.inputs[0])
-    if x.op is ops.add and x.inputs[0].op is x.inputs[1].op is ops.exp:
+    if x.op is ops.add and all(map(_is_exp, x.inputs)):
         return ops.logaddexp(x.inputs[0].inputs[0], x.inputs[1].inputs[0])
     u = _one_plus_exp(x)
     if u is not None:
@@ -128,16 +145,16 @@ def _log_of_quotient(x: Node) -> Node | None:
     u = _one_plus_exp(total)
     if u is not None and number(e) == 1:
         return -ops.softplus(u)
-    if e.op is ops.exp and u is e.inputs[0]:
+    if _is_exp(e) and u is e.inputs[0]:
         return ops.log_sigmoid(u)
     sum_ = _under_views(total)
-    if e.op is not ops.exp or sum_.op is not sum_op or sum_.inputs[0] is not e:
+    if not _is_exp(e) or sum_.op is not sum_op or sum_.inputs[0] is not e:
         return None
     return e.inputs[0] - _with_views_of(total, apply(ops.log, (sum_,)))
 
 
 def _log1p(node: Node) -> Node | None:
-    return ops.softplus(node.inputs[0].inputs[0]) if node.inputs[0].op is ops.exp else None
+    return ops.softplus(node.inputs[0].inputs[0]) if _is_exp(node.inputs[0]) else None
 
 
 def _subtract(node: Node) -> Node | None:
@@ -168,13 +185,13 @@ def _divide(node: Node) -> Node | None:
     u = _one_plus_exp(below)
     if u is not None and number(above) == 1:
         return ops.sigmoid(-u)
-    if above.op is ops.exp:
+    if _is_exp(above):
         u = above.inputs[0]
         if _one_plus_exp(below) is u:
             return ops.sigmoid(u)
-        if _sum_of_exp(below) is above:
+        if _sum_of_exp(below) is above and _keeps_axes(below):
             return ops.softmax(u, _axes(below))
-        if below.op is ops.add and above in below.inputs and below.inputs[0].op is below.inputs[1].op is ops.exp:
+        if below.op is ops.add and above in below.inputs and all(map(_is_exp, below.inputs)):
             other = below.inputs[1] if below.inputs[0] is above else below.inputs[0]
             return ops.sigmoid(u - other.inputs[0])
     if above.op is sigmoid_slope:
@@ -229,14 +246,18 @@ def _sum(node: Node) -> Node | None:
 
 def _placed_terms(node: Node) -> Node | None:
     """Adjoints of slices are added where they are; only the sign of a zero may change."""
-    if node.op is ops.subtract and node.inputs[1].op is place_op:
-        a, b = node.inputs
-        terms: tuple[Node, ...] = (a, apply(place_op, (apply(ops.negative, b.inputs),), b.attrs))
-    else:
-        terms = node.inputs
-    if any(t.op is place_op for t in terms) and all(t.type == node.type for t in terms):
-        return placed_sum(terms)
-    return None
+    terms = node.inputs
+    if not any(t.op is place_op for t in terms):
+        return None
+    if node.op is ops.subtract:
+        terms = (terms[0], _opposite(terms[1]))
+    return placed_sum(terms) if all(t.type == node.type for t in terms) else None
+
+
+def _opposite(term: Node) -> Node:
+    if term.op is place_op:
+        return apply(place_op, (apply(ops.negative, term.inputs),), term.attrs)
+    return apply(ops.negative, (term,))
 
 
 Rules = dict[Op, tuple[Rule, ...]]
@@ -274,8 +295,8 @@ def recognising(found: list[Node]) -> Rewriting:
 
 def _applying(rules: Rules, replaced: list[Node]) -> Rewriting:
     def step(node: Node) -> Node:
-        for rule in rules.get(node.op, ()):
-            better = rule(node) if node.dtype.kind == "f" else None
+        for rule in rules.get(node.op, ()) if node.dtype.kind == "f" else ():
+            better = rule(node)
             if better is not None and better.type == node.type:
                 replaced.append(node)
                 return better

@@ -1,0 +1,104 @@
+"""Rewritings keep the numbers: integers that wrap, sums along other axes, zeros of either sign, nothing at all."""
+
+import numpy as np
+import pytest
+
+import gradc as gc
+from gradc import passes
+
+FLOATS = np.array([1.0, -2.0, 3.0])
+UNSIGNED = np.array([1, 2, 200], "u1")
+SIGNED = np.array([-128, 1, 5], "i1")
+COUNTS = np.array([1, 2, 3], "u8")
+SQUARE = np.random.default_rng(0).normal(size=(3, 3))
+OTHER = SQUARE[::-1] + 1
+
+
+def const(value, dtype):
+    return gc.constant(np.array(value, dtype))
+
+
+def total(x, axis=None, keepdims=False):
+    return np.exp(x).sum(axis=axis, keepdims=keepdims)
+
+
+CASES = {
+    "-(u / c)": (lambda x: -(x / const(3, "u1")), UNSIGNED),
+    "-(f * c)": (lambda x: -(x * const(3, "u1")), FLOATS),
+    "-(u * c)": (lambda x: -(x * const(3, "u1")), UNSIGNED),
+    "-(i / c)": (lambda x: -(x / const(-128, "i1")), SIGNED),
+    "(-u) / (-u)": (lambda x, y: (-x) / (-y), UNSIGNED, UNSIGNED[::-1].copy()),
+    "(-u) * f": (lambda x, y: (-x) * y, UNSIGNED, FLOATS),
+    "(-u) * c": (lambda x: (-x) * const(2.5, "f8"), UNSIGNED),
+    "f + (-u)": (lambda x, y: x + (-y), FLOATS, UNSIGNED),
+    "f - (-u)": (lambda x, y: x - (-y), FLOATS, UNSIGNED),
+    "i2 + (-i1)": (lambda x, y: x + (-y), SIGNED.astype("i2"), SIGNED),
+    "f + c f": (lambda x, y: x + y * -2.0 + (-3.0) * x, FLOATS, OTHER),
+    "f - c f": (lambda x, y: x - (-2.0) * y, FLOATS, FLOATS[::-1].copy()),
+    "where -0": (lambda x: np.where(x > 0, x, -0.0), FLOATS),
+    "where -0 first": (lambda x: np.where(x > 0, -0.0, x), FLOATS),
+    "where 0": (lambda x: np.where(x > 0, x, 0.0), FLOATS),
+    "softmax": (lambda x: np.exp(x) / total(x, 1, True), SQUARE),
+    "other axis": (lambda x: np.exp(x) / total(x, 1), SQUARE),
+    "leading axis": (lambda x: np.exp(x) / total(x, 0), SQUARE),
+    "turned": (lambda x: np.exp(x) / total(x, 0).reshape(3, 1), SQUARE),
+    "scaled": (lambda x, g: g * np.exp(x) / total(x, 1), SQUARE, OTHER),
+    "part": (lambda x, g: (g / total(x, 1, True)).sum(axis=1, keepdims=True) * np.exp(x), SQUARE, OTHER),
+    "part, all": (lambda x, g: (g / total(x)).sum(axis=1, keepdims=True) * np.exp(x), SQUARE, OTHER),
+    "part, other axis": (lambda x, g: (g / total(x, 1)).sum(axis=1) * np.exp(x), SQUARE, OTHER),
+    "part, crossed": (lambda x, g: (g / total(x, 1, True)).sum(axis=0) * np.exp(x), SQUARE, OTHER),
+    "part, turned": (lambda x, g: (g / total(x, 1, True)).sum(axis=1) * np.exp(x), SQUARE, OTHER),
+    "softmax / exp": (lambda x: gc.softmax(x, axis=0) / np.exp(x), SQUARE),
+    "softmax / total": (lambda x, g: g / (gc.softmax(x, axis=0) * total(x, 1, True)), SQUARE, OTHER),
+    "softmax of counts": (lambda x: np.exp(x) / total(x, keepdims=True), COUNTS),
+    "log softmax of counts": (lambda x: np.log(np.exp(x) / total(x, keepdims=True)), COUNTS),
+    "logsumexp of counts": (lambda x: np.log(total(x)), COUNTS),
+    "sigmoid of a difference": (lambda x, y: np.exp(x) / (np.exp(x) + np.exp(y)), COUNTS, COUNTS[::-1].copy()),
+    "logaddexp of counts": (lambda x, y: np.log(np.exp(x) + np.exp(y)), COUNTS, COUNTS[::-1].copy()),
+    "no rows": (lambda x: np.log(total(x, 0)), np.zeros((0, 3))),
+    "no entries": (lambda x: np.log(total(x)), np.zeros(0)),
+    "softmax of no rows": (lambda x: np.exp(x) / total(x, 0, True), np.zeros((0, 3))),
+    "no axes": (lambda x: np.log(total(x, ())), SQUARE),
+    "float32 / float64": (lambda x, y: (x / y) * y, FLOATS.astype("f4"), FLOATS),
+    "integer / float": (lambda x, y: (x / y) * y, SIGNED, FLOATS),
+    "broadcast by what goes": (lambda x, y: (x / y) * y, np.array(2.0), FLOATS),
+    "subnormal / 4": (lambda x: x / 4.0, FLOATS.astype("f2") * np.float16(6e-8)),
+    "scalings": (lambda x: x * 1e200 * 1e-200, FLOATS),
+}
+
+
+def both(function, operands, pipeline):
+    g = gc.Graph("g")
+    nodes = [g.placeholder(f"x{k}", a.shape, str(a.dtype)) for k, a in enumerate(operands)]
+    g.output("y", function(*nodes))
+    feeds = {f"x{k}": a for k, a in enumerate(operands)}
+    return gc.evaluate(g, feeds)[g.outputs["y"]], gc.compile(g, passes=pipeline)(feeds)["y"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_exact_passes_change_no_bit(name):
+    function, *operands = CASES[name]
+    expected, got = both(function, operands, passes.EXACT)
+    assert got.dtype == expected.dtype and got.shape == expected.shape
+    assert got.tobytes() == expected.tobytes(), (expected, got)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_default_passes_keep_the_digits(name):
+    function, *operands = CASES[name]
+    expected, got = both(function, operands, passes.DEFAULT)
+    assert got.dtype == expected.dtype and got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, rtol=1e-12 if got.dtype == np.float64 else 1e-6)
+
+
+def test_what_has_no_value_gets_none():
+    _, got = both(lambda x, y: x * np.sqrt(y) * np.sqrt(y), (FLOATS, FLOATS), passes.DEFAULT)
+    assert np.isnan(got).tolist() == [False, True, False]
+
+
+def test_a_product_and_its_opposite_are_one():
+    g = gc.Graph("g")
+    x, y = g.placeholder("x", 3), g.placeholder("y", 3)
+    g.output("a", x + y * 0.1)
+    g.output("b", x + y * -0.1)
+    assert [n.op.name for n in gc.compile(g).graph.nodes].count("multiply") == 1
