@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help mnist test check docs conventions fuzz bench soak clean
+.PHONY: help mnist test check docs conventions golden fuzz bench soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,6 +33,9 @@ docs: $(READY)  ## build the documentation to docs/_build/html; warnings are err
 
 conventions: $(READY)  ## renew docs/conventions.md from the declarations of the ops
 	@$(BIN)/python -m gradc.registry --conventions docs/conventions.md
+
+golden: $(READY)  ## renew docs/mnist_step.md: the emitted source of the MNIST step, beside a person's
+	@$(BIN)/python -m benchmarks.calls > docs/mnist_step.md
 
 fuzz: $(READY)  ## 20,000 random graphs, planned execution against the reference
 	@GRADC_FUZZ=20000 $(BIN)/python -m pytest -q tests/test_executor.py -k "planned or never"

@@ -1,9 +1,11 @@
 """The benchmarks' sides agree before anybody times them, and a wrong one is found out."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks import report, steady
+from benchmarks import calls, report, steady
 from benchmarks.peers import gradc_side, hand_side
 from benchmarks.workloads import DATA, STEADY, Workload, data_of
 
@@ -65,3 +67,12 @@ def test_a_report_judges_medians_within_rounds():
     assert not report.Verdict("r", "", "", "", 1.0, 1.0, strict=True).met
     text = report.markdown(report.Report({"CPU": "a|b"}, {}, "now", "bench", [hand, peers], [timings]))
     assert "2 of 2 targets met" in text and "torch: absent" in text
+
+
+def test_the_emitted_mnist_step_is_the_one_in_the_docs():
+    kept = Path(calls.__file__).parent.parent / "docs" / "mnist_step.md"
+    assert kept.read_text(encoding="utf-8") == calls.page(), "the compiler emits another program: renew it with `make golden`"
+
+
+def test_the_mnist_step_is_nearly_as_lean_as_a_persons():
+    assert len(calls.emitted(calls.executable().source)) <= len(calls.hand_written().splitlines()) + 3

@@ -461,7 +461,7 @@ class _Emitter:
 
     def _function(self, name: str, function: Any) -> str:
         """A global name for `function`, its own where that is free."""
-        key = (name, id(function))
+        key = (name, function)
         found = self._functions.get(key)
         if found is None:
             base = name if name.isidentifier() and not keyword.iskeyword(name) else "op"
