@@ -27,7 +27,7 @@ def rewriting_pass(*makers: Callable[[], Rewriting]) -> Pass:
 
 def rebuilt(node: Node, inputs: tuple[Node, ...]) -> Node:
     """`node` on other inputs of the same types; the same node where they are the same."""
-    if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
+    if inputs == node.inputs:
         return node
     return Node(node.op, inputs, node.attrs, node.type, node.origin)
 
@@ -46,7 +46,6 @@ def rewrite(graph: Graph, steps: list[Rewriting]) -> Graph:
                     break
             set_origin(node.origin)
             current = _settled(current, steps, final)
-            final.add(current)
             if current is not node:
                 new[node] = current
     finally:
@@ -58,15 +57,12 @@ def rewrite(graph: Graph, steps: list[Rewriting]) -> Graph:
 def _settled(node: Node, steps: list[Rewriting], final: set[Node]) -> Node:
     """What the steps make of `node`, and of the operands that they built for it: no deeper than one rule builds."""
     while True:
-        inputs = []
-        for i in node.inputs:
-            if i not in final:
-                i = _settled(i, steps, final)
-                final.add(i)
-            inputs.append(i)
-        node = current = rebuilt(node, tuple(inputs))
+        if not final.issuperset(node.inputs):
+            node = rebuilt(node, tuple([i if i in final else _settled(i, steps, final) for i in node.inputs]))
+        current = node
         for step in steps:
             current = step(current)
         if current is node or current in final:
+            final.add(current)
             return current
         node = current
