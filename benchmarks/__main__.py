@@ -33,7 +33,7 @@ NOTES = (
     "Each framework has a process of its own (gradc and hand-written NumPy share one, and so the BLAS); only one is active at "
     "a time, in an order that rotates from round to round. Every side uses its default threads.",
     "A figure is the median of the rounds; a ratio is the median of the ratios within each round. A batch starts when the "
-    "processors are idle, or after a second (five minutes in a run at most): other programs, not results, decide that.",
+    "processors are idle, or after a second (a minute in a run at most): other programs, not results, decide that.",
     '"hand" is NumPy with preallocated buffers, gradients derived by hand, and the bar; "hand-blocked" the same over blocks that '
     "stay in the cache, for comparison; numba, which does not differentiate, compiles hand-derived loops.",
     'First gradients are measured in new processes. "warm" means that the framework found what an earlier process left in its '
@@ -56,19 +56,20 @@ def main() -> None:
         _command(),
         notes=list(NOTES),
     )
+    found.notes += given.note
+    complete = given.section == list(SECTIONS) and not given.workload and not given.peer
+    given.output = given.output or (Path("docs") if complete else Path("out/benchmarks"))
     for section in given.section:
         RUNS[section](found, sides, given)
-    found.notes += given.note
+        report.write(found, given.output)
     found.notes.append(
         f"The run took {(time.monotonic() - started) / 60:.0f} minutes, "
         f"{machine.waited / 60:.1f} of them waiting for other programs; "
         f"load average at its end {os.getloadavg()[0]:.1f}."
     )
     print("\nTargets\n" + report.as_text(report.verdict_rows(found.verdicts)))
-    complete = given.section == list(SECTIONS) and not given.workload and not given.peer
-    folder = given.output or (Path("docs") if complete else Path("out/benchmarks"))
-    report.write(found, folder)
-    print(f"\nwritten to {folder}/benchmarks.md, .json and .png")
+    report.write(found, given.output)
+    print(f"\nwritten to {given.output}/benchmarks.md, .json and .png")
 
 
 def _command() -> str:
@@ -120,6 +121,7 @@ def run_steady(found: Report, sides: list[str], given: argparse.Namespace) -> No
         print(f"\n{workload.title}\n{report.as_text(report.steady_rows(timings))}", flush=True)
         if report.missing_text(timings):
             print("missing:", report.missing_text(timings), flush=True)
+        report.write(found, given.output)
     for worker in workers.values():
         worker.stop()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 IDLE_SHARE = 0.9
 LOOK_SECONDS = 0.02
 PATIENCE_SECONDS = 1.0
-PATIENCE_OF_A_RUN = 300.0
+PATIENCE_OF_A_RUN = 60.0
 
 waited = 0.0
 """How long this run has waited for other programs to finish, in seconds."""
