@@ -5,6 +5,7 @@ import pytest
 
 import gradc as gc
 from gradc import passes
+from gradc.ops.indexing import place
 
 FLOATS = np.array([1.0, -2.0, 3.0])
 UNSIGNED = np.array([1, 2, 200], "u1")
@@ -63,6 +64,10 @@ CASES = {
     "integer / float": (lambda x, y: (x / y) * y, SIGNED, FLOATS),
     "broadcast by what goes": (lambda x, y: (x / y) * y, np.array(2.0), FLOATS),
     "subnormal / 4": (lambda x: x / 4.0, FLOATS.astype("f2") * np.float16(6e-8)),
+    "slice - whole": (lambda x, y: place(x, ((1, 4, 1),), (5,)) - y, FLOATS, np.arange(5.0)),
+    "whole - slice": (lambda x, y: y - place(x, ((1, 4, 1),), (5,)), FLOATS, np.arange(5.0)),
+    "slice - slice": (lambda x, y: place(x, ((1, 4, 1),), (5,)) - place(y, ((0, 3, 1),), (5,)), FLOATS, FLOATS * 7),
+    "slice - row": (lambda x, y: place(x, ((1, 4, 1),), (5,)) - y, FLOATS, np.array(2.0)),
     "scalings": (lambda x: x * 1e200 * 1e-200, FLOATS),
 }
 
