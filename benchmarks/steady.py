@@ -14,7 +14,7 @@ from benchmarks.peers import peer_of
 from benchmarks.worker import SideFailed, Worker
 from benchmarks.workloads import Data, Workload, data_of, weight_names
 
-ROUNDS = 25
+ROUNDS = 41
 TOLERANCE = {"float32": 2e-3, "float64": 1e-9}
 """Of the largest entry, per result. For weights it is their *change* over the checked steps that is compared, which
 float32 resolves to no better than about 1e-3: a step moves a weight by some thousand of its last digits."""

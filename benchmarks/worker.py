@@ -17,8 +17,9 @@ from benchmarks.peers import Side, builders
 from benchmarks.workloads import Data, Workload, data_of
 
 CHECKED_CALLS = 3
-BATCH_SECONDS = 0.01
-WARM_SECONDS = 0.003
+BATCH_SECONDS = 0.002
+"""Shorter than what a scheduler gives a process before it looks at others."""
+WARM_SECONDS = 0.001
 
 
 class SideFailed(Exception):

@@ -5,7 +5,7 @@ import pytest
 
 import gradc as gc
 from gradc import passes
-from gradc.ops.indexing import place
+from gradc.ops.slices import place
 
 FLOATS = np.array([1.0, -2.0, 3.0])
 UNSIGNED = np.array([1, 2, 200], "u1")
