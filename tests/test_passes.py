@@ -64,6 +64,13 @@ CASES = {
     "integer / float": (lambda x, y: (x / y) * y, SIGNED, FLOATS),
     "broadcast by what goes": (lambda x, y: (x / y) * y, np.array(2.0), FLOATS),
     "subnormal / 4": (lambda x: x / 4.0, FLOATS.astype("f2") * np.float16(6e-8)),
+    "halves, doubled": (lambda x, y: (x * 0.5 - y / 4.0 * 2.0) * 6.0, FLOATS, FLOATS + 0.3),
+    "halves of quotients": (lambda x, y: (x * 0.5 / y + y * 0.5) * 2.0, FLOATS, FLOATS + 0.3),
+    "halves, other dtype": (
+        lambda x, y: (x * np.float32(0.5) + y * np.float32(0.5)) * const(2.0, "f8"),
+        *[FLOATS.astype("f4")] * 2,
+    ),
+    "halves, large": (lambda x, y: (x * 0.5 + y * 0.5) * 1.5, FLOATS * 5e307, FLOATS * 5e307),
     "slice - whole": (lambda x, y: place(x, ((1, 4, 1),), (5,)) - y, FLOATS, np.arange(5.0)),
     "whole - slice": (lambda x, y: y - place(x, ((1, 4, 1),), (5,)), FLOATS, np.arange(5.0)),
     "slice - slice": (lambda x, y: place(x, ((1, 4, 1),), (5,)) - place(y, ((0, 3, 1),), (5,)), FLOATS, FLOATS * 7),
@@ -107,3 +114,23 @@ def test_a_product_and_its_opposite_are_one():
     g.output("a", x + y * 0.1)
     g.output("b", x + y * -0.1)
     assert [n.op.name for n in gc.compile(g).graph.nodes].count("multiply") == 1
+
+
+def test_a_common_power_of_two_is_taken_out():
+    g = gc.Graph("g")
+    x, y = g.placeholder("x", 3), g.placeholder("y", 3)
+    g.output("a", (x * 0.5 + y * 0.5 / x) * 2.0)
+    assert [n.op.name for n in gc.compile(g).graph.nodes if n.inputs] == ["divide", "add"]
+
+
+def test_the_gradient_of_a_quotient_by_one_plus_exp_has_no_holes():
+    g = gc.Graph("g")
+    x = g.placeholder("x", 5)
+    g.output("y", np.sum(np.log(np.sqrt(x**2 + 1)) / (1 + np.exp(-x))))
+    exe = gc.compile(gc.differentiate(g, x), "d_y/d_x")
+    at = np.array([-800.0, -30.0, 0.0, 30.0, 800.0])
+    with np.errstate(all="ignore"):
+        s, r = 1 / (1 + np.exp(-at)), 1 / (1 + np.exp(at))
+    expected = at / (at**2 + 1) * s + np.log(at**2 + 1) / 2 * s * r
+    np.testing.assert_allclose(exe(x=at)["d_y/d_x"], expected, rtol=1e-12, atol=1e-300)
+    assert [n.op.name for n in exe.graph.nodes].count("exp") == 1

@@ -162,12 +162,14 @@ def _subtract(node: Node) -> Node | None:
     a, b = node.inputs
     if b.op is ops.multiply:
         for x, s in (b.inputs, b.inputs[::-1]):
-            if x is a and s.op is sigmoid_op and a.type == node.type:
-                return a * ops.sigmoid(-s.inputs[0])
+            u = _sigmoid_argument(s) if x is a and a.type == node.type else None
+            if u is not None:
+                return a * ops.sigmoid(-u)
     if number(a) != 1:
         return None
-    if b.op is sigmoid_op:
-        return ops.sigmoid(-b.inputs[0])
+    u = _sigmoid_argument(b)
+    if u is not None:
+        return ops.sigmoid(-u)
     if b.op is ops.square or (b.op is ops.multiply and b.inputs[0] is b.inputs[1]):
         t = b.inputs[0]
         return apply(tanh_slope, (t.inputs[0], t)) if t.op is ops.tanh else None
@@ -182,9 +184,6 @@ def _divide(node: Node) -> Node | None:
     above, below = node.inputs
     if below.op is ops.divide and number(below.inputs[0]) == 1:
         return above * below.inputs[1]
-    u = _one_plus_exp(below)
-    if u is not None and number(above) == 1:
-        return ops.sigmoid(-u)
     if _is_exp(above):
         u = above.inputs[0]
         if _one_plus_exp(below) is u:
@@ -215,9 +214,23 @@ def _twice_divided(node: Node) -> Node | None:
     return None
 
 
-def _reciprocal(node: Node) -> Node | None:
-    u = _one_plus_exp(node.inputs[0])
-    return ops.sigmoid(-u) if u is not None else None
+def _one_over(node: Node) -> Node | None:
+    """1 / (1 + exp(u)) is sigmoid(-u): no better by itself, but its derivatives are."""
+    u = _sigmoid_argument(node)
+    return ops.sigmoid(u) if u is not None else None
+
+
+def _sigmoid_argument(node: Node) -> Node | None:
+    """x where `node` is sigmoid(x), written out or not."""
+    if node.op is sigmoid_op:
+        return node.inputs[0]
+    if node.op is ops.reciprocal:
+        u = _one_plus_exp(node.inputs[0])
+    elif node.op is ops.divide and number(node.inputs[0]) == 1:
+        u = _one_plus_exp(node.inputs[1])
+    else:
+        return None
+    return -u if u is not None else None
 
 
 def _scalings(node: Node) -> Node | None:
@@ -232,6 +245,31 @@ def _scalings(node: Node) -> Node | None:
                 if np.isfinite(factor) and abs(factor) >= np.finfo(factor.dtype).tiny and factor.dtype == node.dtype:
                     return apply(ops.multiply, (y, constant(factor)))
     return None
+
+
+def _common_scale(node: Node) -> Node | None:
+    """(c a + c b) d is (a + b) (c d) where c is a power of two, and |c d| at least 1: no digit changes, and less overflows."""
+    for total, d in (node.inputs, node.inputs[::-1]):
+        if not _is_scalar(d) or total.op not in (ops.add, ops.subtract):
+            continue
+        (c, a), (other, b) = map(_unscaled, total.inputs)
+        scale = c * float(number(d) or 0)
+        if c == other != 1 and 1 <= abs(scale) <= np.finfo(node.dtype).max and a.type == b.type == total.type:
+            unscaled = apply(total.op, (a, b))
+            return unscaled if scale == 1 else apply(ops.multiply, (unscaled, constant(scale, node.dtype)))
+    return None
+
+
+def _unscaled(node: Node) -> tuple[float, Node]:
+    """(c, x) where `node` is c x, or c x / y, and c a power of two; 1 and itself where there is none."""
+    if node.op is ops.divide:
+        c, x = _unscaled(node.inputs[0])
+        return (c, apply(ops.divide, (x, node.inputs[1]))) if c != 1 else (1.0, node)
+    if node.op is ops.multiply:
+        for factor, x in (node.inputs, node.inputs[::-1]):
+            if _is_scalar(factor) and abs(np.frexp(factor.attr("value").array)[0]) == 0.5:
+                return float(number(factor) or 0), x
+    return 1.0, node
 
 
 def _is_scalar(node: Node) -> bool:
@@ -265,9 +303,9 @@ Rules = dict[Op, tuple[Rule, ...]]
 FORMS: Rules = {
     ops.log: (_log,),
     ops.log1p: (_log1p,),
-    ops.reciprocal: (_reciprocal,),
+    ops.reciprocal: (_one_over,),
     ops.subtract: (_subtract,),
-    ops.divide: (_divide,),
+    ops.divide: (_one_over, _divide),
 }
 """What to look at for functions that are written out, each the last op of one."""
 
@@ -279,13 +317,15 @@ SUMS: Rules = {
     add_n: (_placed_terms,),
     sum_op: (_sum,),
     ops.subtract: (*FORMS[ops.subtract], _placed_terms),
-    ops.multiply: (_scalings, _twice_divided),
+    ops.multiply: (_scalings, _common_scale, _twice_divided),
 }
+LAST: Rules = {ops.reciprocal: (), ops.divide: (_divide,)}
+"""In place of those of `FORMS`: what only derivatives gain from is left as it is shared with others."""
 
 
 def stabilising() -> Rewriting:
     """Apply the first rule that fits."""
-    return _applying({**FORMS, **SUMS}, [])
+    return _applying({**FORMS, **SUMS, **LAST}, [])
 
 
 def recognising(found: list[Node]) -> Rewriting:
