@@ -17,6 +17,8 @@ TILE_BYTES = 1 << 17
 """The bytes of a block: of those that a formula holds at once, eight or so, all fit a core's second cache."""
 
 LEAST_TILES = 4
+LEAST_OWN_VALUES = 2
+"""As measured: shorter arrays and shorter formulas gain no more than the loop costs."""
 
 
 class Tiling(NamedTuple):
@@ -95,7 +97,7 @@ def gather(
 
     def close() -> _Run:
         loop = run.loop()
-        if _saves_memory(loop, users, results):
+        if _pays(loop, users, results):
             arranged.extend([*loop, *run.after])
             tilings.append(_tiling(loop, types))
         else:
@@ -119,10 +121,10 @@ def gather(
     return arranged, tilings
 
 
-def _saves_memory(nodes: Sequence[Node], users: Mapping[Node, Sequence[Node]], results: Collection[Node]) -> bool:
-    """True when some value of the loop is read in it alone: it then never leaves the cache."""
+def _pays(nodes: Sequence[Node], users: Mapping[Node, Sequence[Node]], results: Collection[Node]) -> bool:
+    """True when the loop has some values of its own, which then never leave the cache."""
     inside = set(nodes)
-    return any(n not in results and users.get(n) and inside.issuperset(users[n]) for n in nodes)
+    return sum(n not in results and bool(users.get(n)) and inside.issuperset(users[n]) for n in nodes) >= LEAST_OWN_VALUES
 
 
 def _tiling(nodes: Sequence[Node], types: Mapping[Node, TensorType]) -> Tiling:
