@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import gradc as gc
 from gradc.ir import Node
-from gradc.plan import greedy_order, greedy_order_from_the_end, peak_of
+from gradc.ordering import greedy_order, greedy_order_from_the_end, peak_of
 
 
 class Peaks(NamedTuple):

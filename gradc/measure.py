@@ -12,7 +12,8 @@ import numpy as np
 
 from gradc.backends.numpy import TimedProgram
 from gradc.ir import CONSTANT, Array, Node
-from gradc.plan import ALIGNMENT, Block, Home, Plan, live_bytes, nbytes_of
+from gradc.packing import ALIGNMENT, Block, live_bytes
+from gradc.plan import Home, Plan, nbytes_of
 from gradc.types import Dim, Shape, TensorType, size_of
 
 

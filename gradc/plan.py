@@ -7,22 +7,20 @@ computes it reads, the arena holds one tile.
 
 from __future__ import annotations
 
-import heapq
-from bisect import insort
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradc.ir import CONSTANT, PLACEHOLDER, Array, Call, Graph, Kernel, Node, concrete_type
+from gradc.ordering import greedy_order, greedy_order_from_the_end, peak_of, updates_early, updates_last
+from gradc.packing import Block, live_bytes, pack
 from gradc.tiles import Tiling, gather, in_tiles
 from gradc.types import TensorType, resolve
 
-ALIGNMENT = 64
 _SMALL_BYTES = 1 << 18
 _GREEDY_NODES = 4096
-_PACK_NODES = 512
 
 
 class Home(Enum):
@@ -36,14 +34,6 @@ class Home(Enum):
     UPDATE = auto()
     FRESH = auto()
     TILE = auto()
-
-
-class Block(NamedTuple):
-    """Bytes of the arena from one step to another, both included."""
-
-    first: int
-    last: int
-    nbytes: int
 
 
 class Step(NamedTuple):
@@ -219,7 +209,7 @@ def _orders(
 ) -> list[list[Node]]:
     """The orders worth planning: as the nodes were made and, where there are bytes to save, the better greedy one."""
     nodes = [n for n in graph.nodes if n.inputs]
-    created = _updates_early(_updates_last(nodes, updates.values()), before) if updates else nodes
+    created = updates_early(updates_last(nodes, updates.values()), before) if updates else nodes
     if len(nodes) > _GREEDY_NODES:
         return [created]
     kept = set(outputs)
@@ -253,147 +243,6 @@ def _before_updates(graph: Graph, nodes: Sequence[Node], updates: Mapping[str, N
             before = (*users.get(graph.placeholders[name], ()), *fallible)
             found.setdefault(node, []).extend(u for u in before if u is not node)
     return found
-
-
-def _updates_last(nodes: list[Node], updates: Iterable[Node]) -> list[Node]:
-    """Updates after all that can come before them: what reads a variable runs before it is overwritten."""
-    last = set(updates)
-    for node in nodes:
-        if node not in last and any(i in last for i in node.inputs):
-            last.add(node)
-    return [n for n in nodes if n not in last] + [n for n in nodes if n in last]
-
-
-def _updates_early(order: list[Node], before: Mapping[Node, Sequence[Node]]) -> list[Node]:
-    """Each update moved up to the last that has to run before it, so that the memory of its gradient is free again."""
-    position = {node: k for k, node in enumerate(order)}
-
-    def place(node: Node) -> tuple[int, bool]:
-        if node not in before:
-            return position[node], False
-        return max(position.get(i, -1) for i in (*node.inputs, *before[node])), True
-
-    return sorted(order, key=place)
-
-
-def greedy_order(
-    nodes: Sequence[Node],
-    results: Iterable[Node],
-    sizes: Mapping[Node, int],
-    after: Mapping[Node, Sequence[Node]] | None = None,
-) -> list[Node]:
-    """At each step the ready node that grows the live set least; ties in the order they were made.
-
-    `after` names nodes that one has to wait for though it reads none of them; where that is a circle, the order ends early.
-    """
-    after = after or {}
-    inside = set(nodes)
-    users: dict[Node, list[Node]] = {}
-    waiting: dict[Node, int] = {}
-    remaining: dict[Node, int] = {}
-    for node in nodes:
-        operands = {i for i in node.inputs if i in inside}
-        awaited = operands.union(after.get(node, ()))
-        waiting[node] = len(awaited)
-        for i in awaited:
-            users.setdefault(i, []).append(node)
-        for i in operands:
-            remaining[i] = remaining.get(i, 0) + 1
-    kept = set(results)
-
-    def growth(node: Node) -> int:
-        freed = sum(sizes[i] for i in set(node.inputs) if i in inside and remaining[i] == 1 and i not in kept)
-        return sizes[node] - freed
-
-    ready = [(growth(n), n.serial, n) for n in nodes if not waiting[n]]
-    heapq.heapify(ready)
-    order: list[Node] = []
-    done: set[Node] = set()
-    while ready:
-        cost, serial, node = heapq.heappop(ready)
-        if node in done:
-            continue
-        now = growth(node)
-        if now > cost:
-            heapq.heappush(ready, (now, serial, node))
-            continue
-        done.add(node)
-        order.append(node)
-        for i in set(node.inputs):
-            if i in inside:
-                remaining[i] -= 1
-                if remaining[i] == 1:
-                    for user in users[i]:
-                        if not waiting[user] and user not in done:
-                            heapq.heappush(ready, (growth(user), user.serial, user))
-        for user in users.get(node, ()):
-            waiting[user] -= 1
-            if not waiting[user]:
-                heapq.heappush(ready, (growth(user), user.serial, user))
-    return order
-
-
-def greedy_order_from_the_end(
-    nodes: Sequence[Node],
-    results: Iterable[Node],
-    sizes: Mapping[Node, int],
-    after: Mapping[Node, Sequence[Node]] | None = None,
-) -> list[Node]:
-    """The last step first: of those that no later step waits for, the one before which the live set is least.
-
-    That sees what `greedy_order` cannot, that to begin something is to have it until it is used; it is the better one
-    more often (python -m benchmarks.orders). Arguments as there.
-    """
-    after = after or {}
-    inside = set(nodes)
-    operands = {node: {i for i in node.inputs if i in inside} for node in nodes}
-    waiting = dict.fromkeys(nodes, 0)
-    users: dict[Node, list[Node]] = {}
-    for node in nodes:
-        for i in operands[node].union(after.get(node, ())):
-            waiting[i] += 1
-        for i in operands[node]:
-            users.setdefault(i, []).append(node)
-    live = set(results)
-
-    def entry(node: Node) -> tuple[int, int, Node]:
-        return sum(sizes[i] for i in operands[node] if i not in live) - sizes[node], -node.serial, node
-
-    ready = [entry(n) for n in nodes if not waiting[n]]
-    heapq.heapify(ready)
-    order: list[Node] = []
-    done: set[Node] = set()
-    while ready:
-        node = heapq.heappop(ready)[2]
-        if node in done:
-            continue
-        done.add(node)
-        order.append(node)
-        for i in operands[node] - live:
-            live.add(i)
-            for user in users[i]:
-                if not waiting[user] and user not in done:
-                    heapq.heappush(ready, entry(user))
-        for i in operands[node].union(after.get(node, ())):
-            waiting[i] -= 1
-            if not waiting[i]:
-                heapq.heappush(ready, entry(i))
-    return order[::-1]
-
-
-def peak_of(order: Sequence[Node], results: Iterable[Node], sizes: Mapping[Node, int]) -> int:
-    """The largest sum of `sizes` alive at once, running in `order`."""
-    last = {i: k for k, node in enumerate(order) for i in node.inputs}
-    for node in results:
-        last[node] = len(order)
-    live = peak = 0
-    for k, node in enumerate(order):
-        live += sizes[node]
-        peak = max(peak, live)
-        for i in {*node.inputs, node}:
-            if i in sizes and last.get(i, k) == k:
-                live -= sizes[i]
-    return peak
 
 
 # --- memory ------------------------------------------------------------------------------------------
@@ -572,131 +421,3 @@ class _Planner:
 
 
 COPY = Kernel((), ())
-
-
-def live_bytes(blocks: Sequence[Block], steps: int) -> tuple[int, ...]:
-    """The sum of the blocks alive at each step."""
-    change = [0] * (steps + 2)
-    for block in blocks:
-        change[block.first] += block.nbytes
-        change[min(block.last, steps) + 1] -= block.nbytes
-    live, total = [], 0
-    for k in range(steps + 1):
-        total += change[k]
-        live.append(total)
-    return tuple(live)
-
-
-def _aligned(nbytes: int) -> int:
-    return (nbytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-
-
-def pack(blocks: Sequence[Block]) -> tuple[list[int], int]:
-    """Offsets such that blocks alive at the same time do not overlap, and the total.
-
-    Best fit in order of time; for a few hundred blocks also largest first, and the better of the two.
-    """
-    by_time = _pack_by_time(blocks)
-    if len(blocks) > _PACK_NODES:
-        return by_time
-    by_size = _pack_by_size(blocks)
-    return by_size if by_size[1] < by_time[1] else by_time
-
-
-def _pack_by_size(blocks: Sequence[Block]) -> tuple[list[int], int]:
-    """Largest first, each in the lowest gap among the blocks it meets in time."""
-    offsets = [0] * len(blocks)
-    placed: list[int] = []
-    total = 0
-    for k in sorted(range(len(blocks)), key=lambda b: (-blocks[b].nbytes, blocks[b].first)):
-        block = blocks[k]
-        taken = sorted(
-            (offsets[p], offsets[p] + _aligned(blocks[p].nbytes))
-            for p in placed
-            if blocks[p].first <= block.last and block.first <= blocks[p].last
-        )
-        start = 0
-        size = _aligned(block.nbytes)
-        for low, high in taken:
-            if low - start >= size:
-                break
-            start = max(start, high)
-        offsets[k] = start
-        total = max(total, start + size)
-        placed.append(k)
-    return offsets, total
-
-
-def _pack_by_time(blocks: Sequence[Block]) -> tuple[list[int], int]:
-    """Best fit among the freed bytes, in order of time; equal sizes are found at once."""
-    offsets = [0] * len(blocks)
-    arena = _Arena()
-    ending: list[tuple[int, int]] = []
-    for k in sorted(range(len(blocks)), key=lambda b: blocks[b].first):
-        block = blocks[k]
-        while ending and ending[0][0] < block.first:
-            _, dead = heapq.heappop(ending)
-            arena.free(offsets[dead], _aligned(blocks[dead].nbytes))
-        offsets[k] = arena.take(_aligned(block.nbytes))
-        heapq.heappush(ending, (block.last, k))
-    return offsets, arena.top
-
-
-class _Arena:
-    """Free memory as gaps; neighbours merge."""
-
-    def __init__(self) -> None:
-        self.top = 0
-        self._gaps: list[tuple[int, int]] = []
-        self._start: dict[int, int] = {}
-        self._end: dict[int, int] = {}
-
-    def take(self, size: int) -> int:
-        if not size:
-            return 0
-        from bisect import bisect_left
-
-        at = bisect_left(self._gaps, (size, -1))
-        if at < len(self._gaps):
-            gap, offset = self._gaps.pop(at)
-            del self._start[offset], self._end[offset + gap]
-            if gap > size:
-                self._add(offset + size, gap - size)
-            return offset
-        offset = self.top
-        last = self._start_of_last_gap()
-        if last is not None:
-            offset = last
-            self._remove(last, self.top - last)
-        self.top = offset + size
-        return offset
-
-    def _start_of_last_gap(self) -> int | None:
-        return self._end.get(self.top)
-
-    def free(self, offset: int, size: int) -> None:
-        if not size:
-            return
-        after = self._start.get(offset + size)
-        if after is not None:
-            self._remove(offset + size, after)
-            size += after
-        before = self._end.get(offset)
-        if before is not None:
-            self._remove(before, offset - before)
-            offset, size = before, offset - before + size
-        self._add(offset, size)
-
-    def _add(self, offset: int, size: int) -> None:
-        insort(self._gaps, (size, offset))
-        self._start[offset] = size
-        self._end[offset + size] = offset
-
-    def _remove(self, offset: int, size: int) -> None:
-        from bisect import bisect_left
-
-        del self._gaps[bisect_left(self._gaps, (size, offset))]
-        del self._start[offset], self._end[offset + size]
-
-
-Emitter = Callable[[Plan], Any]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from random_graphs import build
 
 import gradc as gc
-from gradc import errors, passes, plan, runtime, tiles
+from gradc import errors, ordering, packing, passes, plan, runtime, tiles
 from gradc.ir import Const, Op, apply
 from gradc.ops.slices import place
 from gradc.testing import check_gradients
@@ -75,8 +75,8 @@ def test_default_passes_are_never_worse(numbers):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 500)), max_size=30))
 def test_blocks_alive_together_never_overlap(spans):
-    blocks = [plan.Block(min(a, b), max(a, b), n) for a, b, n in spans]
-    for pack in (plan._pack_by_time, plan._pack_by_size):
+    blocks = [packing.Block(min(a, b), max(a, b), n) for a, b, n in spans]
+    for pack in (packing._pack_by_time, packing._pack_by_size):
         offsets, total = pack(blocks)
         for i, a in enumerate(blocks):
             assert a.nbytes == 0 or offsets[i] + a.nbytes <= total
@@ -229,13 +229,13 @@ def test_greedy_order_is_valid_and_sometimes_cheaper():
     sizes = {n: plan.nbytes_of(n.type) for n in nodes}
     created = [n for n in nodes if n.op.name != "sum"]
     late = sorted(created + [n for n in nodes if n.op.name == "sum"], key=lambda n: (n.op.name in ("sum", "add"), n.serial))
-    order = plan.greedy_order(late, [total], sizes)
+    order = ordering.greedy_order(late, [total], sizes)
     seen = set()
     for n in order:
         assert all(i in seen for i in n.inputs if i in sizes)
         seen.add(n)
     assert set(order) == set(nodes)
-    assert plan.peak_of(order, [total], sizes) < plan.peak_of(late, [total], sizes)
+    assert ordering.peak_of(order, [total], sizes) < ordering.peak_of(late, [total], sizes)
 
 
 def sliced_loss():

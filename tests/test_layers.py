@@ -19,6 +19,8 @@ HOUSE = (
     "interpret",
     "analysis",
     "passes",
+    "ordering",
+    "packing",
     "tiles",
     "plan",
     "backends",

@@ -9,7 +9,7 @@ from benchmarks.memory import PLAN_LIMIT, growth, peak_of
 from benchmarks.orders import peaks_of
 from benchmarks.threads import repeats, soak
 from benchmarks.workloads import STEADY, workload_named
-from gradc import plan
+from gradc import ordering, plan
 from gradc.ir import Op
 
 
@@ -99,9 +99,10 @@ def test_an_update_waits_for_readers_and_for_what_may_fail():
     layout = plan._Layout({n: n.type for n in graph.nodes}, {n: dict(n.attrs) for n in graph.nodes})
     updates = {"a": graph.outputs["a1"], "b": graph.outputs["b1"]}
     before = plan._before_updates(graph, nodes, updates, layout)
-    early = plan._updates_early(plan._updates_last(nodes, updates.values()), before)
+    early = ordering.updates_early(ordering.updates_last(nodes, updates.values()), before)
     greedy = [
-        search(nodes, [], dict.fromkeys(nodes, 1), before) for search in (plan.greedy_order, plan.greedy_order_from_the_end)
+        search(nodes, [], dict.fromkeys(nodes, 1), before)
+        for search in (ordering.greedy_order, ordering.greedy_order_from_the_end)
     ]
     for order in (early, *greedy):
         position = {n: k for k, n in enumerate(order)}

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from gradc.ir import Array, Call, Kernel, Node, call_text, paused_collector
-from gradc.plan import ALIGNMENT, COPY, Home, Plan, Step, nbytes_of
+from gradc.packing import ALIGNMENT
+from gradc.plan import COPY, Home, Plan, Step, nbytes_of
 from gradc.tiles import Tiling
 from gradc.types import TensorType
 
