@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from gradc.backends.numpy import LongProgram, Program, Run
+from gradc.backends.bound import LongProgram
+from gradc.backends.numpy import Program, Run
 from gradc.errors import ArgumentError, BoundsError, EvaluationError, FeedError, GradcError, NamingError
 from gradc.interpret import check_feeds, evaluate
 from gradc.ir import Array, Graph, Node, paused_collector

@@ -9,19 +9,19 @@ from __future__ import annotations
 import contextvars
 import keyword
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from string import Formatter
 from typing import Any
 
 import numpy as np
 
-from gradc.ir import Array, Call, Kernel, Node, call_text, paused_collector
+from gradc.ir import Array, Call, Kernel, Node, call_text
 from gradc.packing import ALIGNMENT
 from gradc.plan import COPY, Home, Plan, Step, nbytes_of
 from gradc.tiles import Tiling
 from gradc.types import TensorType
 
-_BITS = {1: np.dtype("int8"), 2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
+BITS = {1: np.dtype("int8"), 2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
 
 
 class Program:
@@ -29,7 +29,7 @@ class Program:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        emitter = _Emitter(plan)
+        emitter = Emitter(plan)
         self._text = emitter.module()
         self._scope = emitter.scope
         self._bound = emitter.bound
@@ -38,127 +38,29 @@ class Program:
     @property
     def source(self) -> str:
         """The program, with the layout of its memory as comments."""
-        return "\n".join([*_memory_comments(self.plan), self._text])
+        return "\n".join([*memory_comments(self.plan), self._text])
 
     def bind(self) -> Run:
         """A `run` with an arena of its own: one call at a time may use it."""
         scope = dict(self._scope)
-        memory = _Memory(self.plan)
+        memory = ArenaArrays(self.plan)
         for name, make in self._bound.items():
             scope[name] = make(memory)
         exec(self._code, scope)
-        return _without_warnings(scope["run"])
-
-
-class LongProgram:
-    """A schedule of so many calls that Python's parser would cost more than they do.
-
-    The same calls as in `source`, in the same order, bound to their arrays one by one instead of through text.
-    """
-
-    def __init__(self, plan: Plan, readable: Callable[[], Plan]) -> None:
-        self.plan = plan
-        self._readable = readable
-
-    @property
-    def source(self) -> str:
-        """The schedule as the program that it stands for."""
-        plan = self._readable()
-        return "\n".join([*_memory_comments(plan), _Emitter(plan).module()])
-
-    def bind(self) -> Run:
-        """A `run` with an arena of its own: one call at a time may use it."""
-        with paused_collector():
-            return self._bound()
-
-    def _bound(self) -> Run:
-        plan = self.plan
-        memory = _Memory(plan)
-        value = memory.value
-        calls: list[Callable[[], Any]] = []
-        for node, kernel, scratch in plan.steps:
-            result, operands = value(node), [value(i) for i in node.inputs]
-            if kernel is None:
-                calls.append(partial(_store, result, node.op.evaluate, operands, plan.attrs.get(node, {})))
-            elif kernel is COPY:
-                calls.append(partial(np.copyto, result.reshape(operands[0].shape), operands[0]))
-            else:
-                buffers = [memory.scratch(k) for k in scratch]
-                for function, _, arguments in plan.calls(node, kernel):
-                    calls.append(_binder(arguments)(function, operands, result, buffers))
-        return _without_warnings(_long_run(plan, calls, memory))
+        return without_warnings(scope["run"])
 
 
 Run = Callable[..., Any]
 
 
-def _store(out: Array, evaluate: Callable[..., Any], operands: list[Array], attrs: dict[str, Any]) -> None:
-    np.copyto(out, evaluate(*operands, **attrs))
-
-
-@lru_cache(maxsize=1024)
-def _binder(template: str) -> Callable[..., Callable[[], Any]]:
-    """From the arguments of a `Call`, the function that binds it to operands, result and scratch."""
-
-    def argument(field: str, spec: str | None) -> str:
-        place = "out" if field == "out" else f"s[{field[1:]}]" if field.startswith("s") else f"x[{field}]"
-        return f"bits({place})" if spec == "bits" else place
-
-    arguments = "".join(text + (argument(field, spec) if field else "") for text, field, spec, _ in Formatter().parse(template))
-    made = eval(f"lambda f, x, out, s: partial(f, {arguments})", {"partial": partial, "bits": _as_bits})
-    return made  # type: ignore[no-any-return]
-
-
-def _as_bits(array: Array) -> Array:
-    return array.view(_BITS[array.dtype.itemsize])
-
-
-def _without_warnings(run: Run) -> Run:
+def without_warnings(run: Run) -> Run:
     """`run` in a context of its own, in which NumPy's floating point warnings are off."""
     context = contextvars.copy_context()
     context.run(np.errstate(all="ignore").__enter__)
     return partial(context.run, run)
 
 
-def _long_run(plan: Plan, calls: list[Callable[[], Any]], memory: _Memory) -> Run:
-    """Feeds in, calls, outputs and updates out."""
-    feeds = [(memory.value(n), plan.types[n]) for n in plan.graph.placeholders.values()]
-    outputs = [(name, memory.value(node)) for name, node in plan.outputs]
-    updates = [memory.value(node) for _, node in plan.updates]
-
-    def run(*arguments: Any) -> dict[str, Array] | None:
-        targets: tuple[Array, ...] = ()
-        into: tuple[Array, ...] | None = None
-        if len(arguments) == len(feeds):
-            if updates or not all(_fits(a, t) for a, (_, t) in zip(arguments, feeds, strict=True)):
-                return None
-        else:
-            arguments, targets, into = arguments[: len(feeds)], arguments[len(feeds) : -2], arguments[-2]
-        for (buffer, _), feed in zip(feeds, arguments, strict=True):
-            np.copyto(buffer, feed)
-        for call in calls:
-            call()
-        results = {}
-        for k, (name, value) in enumerate(outputs):
-            results[name] = np.empty(value.shape, value.dtype) if into is None else into[k]
-            np.copyto(results[name], value)
-        for target, value in zip(targets, updates, strict=True):
-            np.copyto(target, value)
-        return results
-
-    return run
-
-
-def _fits(array: Any, node_type: TensorType) -> bool:
-    return (
-        array.__class__ is np.ndarray
-        and array.dtype is node_type.dtype
-        and array.shape == node_type.shape
-        and array.flags.c_contiguous
-    )
-
-
-class _Memory:
+class ArenaArrays:
     """One arena, and the arrays in it that are bound before any call."""
 
     def __init__(self, plan: Plan) -> None:
@@ -204,7 +106,7 @@ class _Memory:
         return np.ndarray(array_type.shape, array_type.dtype, self._arena, self._plan.offset[key])
 
 
-Part = Callable[[_Memory, int, int], Array]
+Part = Callable[[ArenaArrays, int, int], Array]
 """Makes the array that a loop's step works on, from the memory and the rows from and to."""
 
 
@@ -217,7 +119,7 @@ class _Loop:
         self.slices: dict[str, str] = {}
         self.lines: list[str] = []
 
-    def rounds(self, memory: _Memory) -> list[tuple[Any, ...]]:
+    def rounds(self, memory: ArenaArrays) -> list[tuple[Any, ...]]:
         """What each round of the loop works on."""
         return [(a, b, *(part(memory, a, b) for part in self.parts.values())) for a, b in self.tiling.blocks()]
 
@@ -227,14 +129,14 @@ class _Loop:
         return [f"for {', '.join(('start', 'stop', *self.parts))} in {rounds}:", *(f"    {line}" for line in body)]
 
 
-class _Emitter:
+class Emitter:
     """Builds the module text, and says what its globals are."""
 
     def __init__(self, plan: Plan, timed: bool = False) -> None:
         self.plan = plan
         self.names = {node: f"v{k}" for k, node in enumerate(plan.graph.nodes, 1)}
         self.scope: dict[str, Any] = {"empty": np.empty, "copyto": np.copyto, "ndarray": np.ndarray}
-        self.bound: dict[str, Callable[[_Memory], Any]] = {}
+        self.bound: dict[str, Callable[[ArenaArrays], Any]] = {}
         self.lines: list[str] = []
         self.marks: list[Node] = []
         self._defined: set[str] = set()
@@ -364,7 +266,7 @@ class _Emitter:
         return variant
 
     def _bits(self, node: Node) -> str:
-        bits = _BITS[node.dtype.itemsize]
+        bits = BITS[node.dtype.itemsize]
         name = self._name(node)
         return self._variant(name, node, "i", lambda a: a.view(bits), f"{name}.view({self._dtype(bits)})")
 
@@ -552,7 +454,7 @@ def _bind(node: Node, attrs: dict[str, Any], fresh: bool) -> Callable[..., Any]:
     return call
 
 
-def _memory_comments(plan: Plan) -> list[str]:
+def memory_comments(plan: Plan) -> list[str]:
     numbers = {node: k for k, node in enumerate(plan.graph.nodes, 1)}
     lines = [f"# {plan.graph.name!r}: {len(plan.steps)} steps, an arena of {plan.arena_bytes} bytes"]
     for node, k in numbers.items():
@@ -596,13 +498,13 @@ class TimedProgram:
     """The same program, in which every step adds the time since the one before to its own."""
 
     def __init__(self, plan: Plan, clock: Callable[[], float]) -> None:
-        emitter = _Emitter(plan, timed=True)
+        emitter = Emitter(plan, timed=True)
         text = emitter.module()
         self.nodes = tuple(emitter.marks)
         self.times = [0.0] * len(self.nodes)
         self._clock = clock
         self._last = 0.0
-        memory = _Memory(plan)
+        memory = ArenaArrays(plan)
         scope: dict[str, Any] = {**emitter.scope, "mark": self._mark}
         for name, make in emitter.bound.items():
             scope[name] = make(memory)

@@ -1,0 +1,113 @@
+"""Running a plan of very many calls, without the text of a program: each call bound to its arrays beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from string import Formatter
+from typing import Any
+
+import numpy as np
+
+from gradc.backends.numpy import BITS, ArenaArrays, Emitter, Run, memory_comments, without_warnings
+from gradc.ir import Array, paused_collector
+from gradc.plan import COPY, Plan
+from gradc.types import TensorType
+
+
+class LongProgram:
+    """A schedule of so many calls that Python's parser would cost more than they do.
+
+    The same calls as in `source`, in the same order, bound to their arrays one by one instead of through text.
+    """
+
+    def __init__(self, plan: Plan, readable: Callable[[], Plan]) -> None:
+        self.plan = plan
+        self._readable = readable
+
+    @property
+    def source(self) -> str:
+        """The schedule as the program that it stands for."""
+        plan = self._readable()
+        return "\n".join([*memory_comments(plan), Emitter(plan).module()])
+
+    def bind(self) -> Run:
+        """A `run` with an arena of its own: one call at a time may use it."""
+        with paused_collector():
+            return self._bound()
+
+    def _bound(self) -> Run:
+        plan = self.plan
+        memory = ArenaArrays(plan)
+        value = memory.value
+        calls: list[Callable[[], Any]] = []
+        for node, kernel, scratch in plan.steps:
+            result, operands = value(node), [value(i) for i in node.inputs]
+            if kernel is None:
+                calls.append(partial(_store, result, node.op.evaluate, operands, plan.attrs.get(node, {})))
+            elif kernel is COPY:
+                calls.append(partial(np.copyto, result.reshape(operands[0].shape), operands[0]))
+            else:
+                buffers = [memory.scratch(k) for k in scratch]
+                for function, _, arguments in plan.calls(node, kernel):
+                    calls.append(_binder(arguments)(function, operands, result, buffers))
+        return without_warnings(_long_run(plan, calls, memory))
+
+
+def _store(out: Array, evaluate: Callable[..., Any], operands: list[Array], attrs: dict[str, Any]) -> None:
+    np.copyto(out, evaluate(*operands, **attrs))
+
+
+@lru_cache(maxsize=1024)
+def _binder(template: str) -> Callable[..., Callable[[], Any]]:
+    """From the arguments of a `Call`, the function that binds it to operands, result and scratch."""
+
+    def argument(field: str, spec: str | None) -> str:
+        place = "out" if field == "out" else f"s[{field[1:]}]" if field.startswith("s") else f"x[{field}]"
+        return f"bits({place})" if spec == "bits" else place
+
+    arguments = "".join(text + (argument(field, spec) if field else "") for text, field, spec, _ in Formatter().parse(template))
+    made = eval(f"lambda f, x, out, s: partial(f, {arguments})", {"partial": partial, "bits": _as_bits})
+    return made  # type: ignore[no-any-return]
+
+
+def _as_bits(array: Array) -> Array:
+    return array.view(BITS[array.dtype.itemsize])
+
+
+def _long_run(plan: Plan, calls: list[Callable[[], Any]], memory: ArenaArrays) -> Run:
+    """Feeds in, calls, outputs and updates out."""
+    feeds = [(memory.value(n), plan.types[n]) for n in plan.graph.placeholders.values()]
+    outputs = [(name, memory.value(node)) for name, node in plan.outputs]
+    updates = [memory.value(node) for _, node in plan.updates]
+
+    def run(*arguments: Any) -> dict[str, Array] | None:
+        targets: tuple[Array, ...] = ()
+        into: tuple[Array, ...] | None = None
+        if len(arguments) == len(feeds):
+            if updates or not all(_fits(a, t) for a, (_, t) in zip(arguments, feeds, strict=True)):
+                return None
+        else:
+            arguments, targets, into = arguments[: len(feeds)], arguments[len(feeds) : -2], arguments[-2]
+        for (buffer, _), feed in zip(feeds, arguments, strict=True):
+            np.copyto(buffer, feed)
+        for call in calls:
+            call()
+        results = {}
+        for k, (name, value) in enumerate(outputs):
+            results[name] = np.empty(value.shape, value.dtype) if into is None else into[k]
+            np.copyto(results[name], value)
+        for target, value in zip(targets, updates, strict=True):
+            np.copyto(target, value)
+        return results
+
+    return run
+
+
+def _fits(array: Any, node_type: TensorType) -> bool:
+    return (
+        array.__class__ is np.ndarray
+        and array.dtype is node_type.dtype
+        and array.shape == node_type.shape
+        and array.flags.c_contiguous
+    )
