@@ -24,7 +24,7 @@ def prepared(function: Any, x: Any, names: tuple[str, ...]) -> Side:
         buffer.set_res(i, memoryview(array))
 
     def read() -> Data:
-        assert buffer  # it owns what `call` works on, so it must live as long
+        assert buffer and x is not None  # they own what `call` works on, so they must live as long
         return {name: array[0] if name == "value" else array for name, array in outputs.items()}
 
     return Side(call, read)
