@@ -34,7 +34,10 @@ def index_text(entries: tuple[Entry, ...]) -> str:
     def text(entry: Entry) -> str:
         if entry == "new":
             return "None"
-        return str(entry) if isinstance(entry, int) else ":".join("" if e is None else str(e) for e in entry)
+        if isinstance(entry, int):
+            return str(entry)
+        shown = entry[:2] if entry[2] == 1 else entry
+        return ":".join("" if e is None else str(e) for e in shown)
 
     return ", ".join(map(text, entries)) + (", ..." if _is_single(entries) else "") or "..."
 
