@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import itertools
 import keyword
+import math
 import reprlib
 import threading
 import unicodedata
@@ -420,9 +421,12 @@ def _as_array(value: Any, dtype: Any, where: str) -> Array:
 
 def _constant(array: Array) -> Node:
     array.flags.writeable = False
+    return Node(CONSTANT, (), (("value", Const(array)),), TensorType(array.shape, array.dtype), _constant_origin())
+
+
+def _constant_origin() -> Origin:
     outer = _context.origin
-    origin = outer._replace(role=Role.CONSTANT) if outer else user_origin(Role.CONSTANT)
-    return Node(CONSTANT, (), (("value", Const(array)),), TensorType(array.shape, array.dtype), origin)
+    return outer._replace(role=Role.CONSTANT) if outer else user_origin(Role.CONSTANT)
 
 
 _WEAK = (bool, int, float)
@@ -447,13 +451,31 @@ def lift(operands: Sequence[Any], where: str) -> tuple[Node, ...]:
 def _lifted(value: Any, strong: list[Any], where: str) -> Node:
     if value.__class__ is Dim:
         return _fn("dimension")(value, _weak_dtype(1, strong, where) or "int64")
-    return _constant(_as_array(value, _weak_dtype(value, strong, where), where))
+    dtype = _weak_dtype(value, strong, where)
+    if value.__class__ is not float or dtype is None:
+        return _constant(_as_array(value, dtype, where))
+    attrs, node_type = _weak_float(value, math.copysign(1.0, value), dtype)
+    return Node(CONSTANT, (), attrs, node_type, _constant_origin())
+
+
+@lru_cache(maxsize=1024)
+def _weak_float(value: float, sign: float, dtype: DType) -> tuple[Attrs, TensorType]:
+    """What the nodes of a number share: a loop that builds 100,000 of them keeps one array. `sign` tells 0.0 from -0.0."""
+    array = np.array(value, dtype)
+    array.flags.writeable = False
+    return (("value", Const(array)),), TensorType((), dtype)
+
+
+@lru_cache(maxsize=1024)
+def _weak_result(kind: Any, *strong: DType) -> DType:
+    """The dtype of a Python number of `kind` beside operands of dtypes `strong` (NEP 50): its value does not matter."""
+    return np.result_type(*strong, kind())
 
 
 def _weak_dtype(value: Any, strong: list[Any], where: str) -> Any:
     if value.__class__ not in _WEAK or not strong:
         return None
-    dtype = np.result_type(*strong, value)
+    dtype: DType = _weak_result(value.__class__, *strong)
     if dtype.kind in "iu" and isinstance(value, int):
         info = np.iinfo(dtype)
         if not info.min <= value <= info.max:

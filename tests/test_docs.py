@@ -90,7 +90,7 @@ def printed(page, name, folder):
     """As `run`, in a process and a folder of its own: the ops that a page declares stay there."""
     command = [sys.executable, "-W", "error", __file__, "--run", name]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-    done = subprocess.run(command, input=page, capture_output=True, text=True, cwd=folder, env=environment, timeout=300)
+    done = subprocess.run(command, input=page, capture_output=True, text=True, cwd=folder, env=environment, timeout=900)
     assert done.returncode == 0, f"{name} does not run:\n{done.stderr}"
     return json.loads(done.stdout)
 
