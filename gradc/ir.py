@@ -475,7 +475,8 @@ def _weak_result(kind: Any, *strong: DType) -> DType:
 def _weak_dtype(value: Any, strong: list[Any], where: str) -> Any:
     if value.__class__ not in _WEAK or not strong:
         return None
-    dtype: DType = _weak_result(value.__class__, *strong)
+    kind: Any = value.__class__
+    dtype: DType = _weak_result(kind, *strong)
     if dtype.kind in "iu" and isinstance(value, int):
         info = np.iinfo(dtype)
         if not info.min <= value <= info.max:
