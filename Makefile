@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help mnist test check docs conventions golden fuzz bench soak clean
+.PHONY: help mnist test check docs conventions golden fuzz bench compare soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -52,6 +52,9 @@ $(BENCH)/.ready: benchmarks/requirements.txt pyproject.toml
 
 bench: $(BENCH)/.ready  ## time gradc against hand-written NumPy and its peers; make bench ARGS="--workload mnist --peer jax"
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
+
+compare: $(BENCH)/.ready  ## hold gradc against JAX and PyTorch, function by function and on 20,000 random graphs; renews docs/comparison.md
+	@$(BENCH)/bin/python -m benchmarks.compare $(ARGS)
 
 soak: $(READY)  ## a million calls, planned against measured memory, and 16 threads (a few minutes)
 	@$(BIN)/python -m benchmarks.memory

@@ -158,13 +158,25 @@ def recur(a: Array, b: Array, out: Array, axis: int, reverse: bool) -> None:
         return
     a, b, out = (np.moveaxis(v, axis, 0)[:: -1 if reverse else 1] for v in (a, b, out))
     factors = a[:-1] if reverse else a[1:]
-    if out[0].size < _FEW_ROWS:
-        _recur_by_row(factors, b, out)
-        return
+    (_recur_by_row if out[0].size < _FEW_ROWS else _recur_by_step)(factors, b, out)
+    if not np.isfinite(out).all() and np.isfinite(factors).all() and np.isfinite(b).all():
+        _recur_past_zeros(factors, b, out)
+
+
+def _recur_by_step(factors: Array, b: Array, out: Array) -> None:
+    """Many short rows, one step of all at once."""
     out[0] = b[0]
     for k in range(1, len(out)):
         np.multiply(factors[k - 1], out[k - 1], out[k, ...])
         np.add(out[k], b[k], out[k, ...])
+
+
+def _recur_past_zeros(factors: Array, b: Array, out: Array) -> None:
+    """A factor of zero carries nothing on, though what it is multiplied by has overflowed."""
+    out[0] = b[0]
+    for k in range(1, len(out)):
+        carried = np.where(factors[k - 1] == 0, 0, factors[k - 1] * out[k - 1])
+        np.add(carried, b[k], out[k, ...])
 
 
 def _recur_by_row(factors: Array, b: Array, out: Array) -> None:
@@ -279,6 +291,12 @@ _ZEROS: tuple[Callable[[], Sample], ...] = (
         at([2.0, 0.0, 3.0], value=[2.0, 0.0, 0.0], adjoints=([1.0, 8.0, 0.0],), why="nothing is divided by the zero"),
         at([0.0, 2.0, 0.0], value=[0.0, 0.0, 0.0], adjoints=([3.0, 0.0, 0.0],)),
         at([1e-200, 1e-200, 1.0], value=[1e-200, 0.0, 0.0], adjoints=([1.0, 2e-200, 0.0],)),
+        at(
+            [2.0, 0.0, 1e308, 100.0],
+            value=[2.0, 0.0, 0.0, 0.0],
+            adjoints=([1.0, _INF, 0.0, 0.0],),
+            why="0 times an overflow is 0",
+        ),
     ),
 )
 def cumprod(x: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Node:
