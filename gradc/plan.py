@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.ir import CONSTANT, PLACEHOLDER, Array, Call, Graph, Kernel, Node, concrete_type
+from gradc.ir import CONSTANT, PLACEHOLDER, Array, Call, Graph, Kernel, Node, Op, concrete_type
 from gradc.types import TensorType, resolve
 
 ALIGNMENT = 64
@@ -186,7 +186,7 @@ def _orders(
     """The orders worth planning: as the nodes were made and, where there are bytes to save, the greedy one."""
     nodes = [n for n in graph.nodes if n.inputs]
     before = _before_updates(graph, nodes, updates, layout)
-    created = _updates_early(_updates_last(nodes, updates.values()), before) if updates else nodes
+    created = _updates_early(nodes, updates.values(), before) if updates else nodes
     if len(nodes) > _GREEDY_NODES:
         return [created]
     kept = set(outputs)
@@ -200,8 +200,8 @@ def _orders(
 def _before_updates(graph: Graph, nodes: Sequence[Node], updates: Mapping[str, Node], layout: _Layout) -> dict[Node, list[Node]]:
     """For each update, what has to run before it: nodes that read the value which it overwrites, and all that might fail.
 
-    A call that raises has then updated nothing. An op with a kernel cannot fail, unless it says so: it is NumPy writing where
-    there is room.
+    A call that raises has then updated nothing. What depends on an update cannot come before it: such an update is copied into
+    its array at the end, if that array is still read or something might still fail.
     """
     if not updates:
         return {}
@@ -212,26 +212,41 @@ def _before_updates(graph: Graph, nodes: Sequence[Node], updates: Mapping[str, N
             root[node] = root.get(node.inputs[0], node.inputs[0])
         for i in node.inputs:
             users.setdefault(root.get(i, i), []).append(node)
-    fallible = [n for n in nodes if n.op.raises or (n.op.kernel is None and not n.op.view)]
+    dependent = _dependent(nodes, updates.values())
+    fallible = [n for n in nodes if may_fail(n.op)]
     found: dict[Node, list[Node]] = {}
     for name, node in updates.items():
         if node.inputs and name in graph.placeholders:
             before = (*users.get(graph.placeholders[name], ()), *fallible)
-            found.setdefault(node, []).extend(u for u in before if u is not node)
+            found.setdefault(node, []).extend(u for u in before if u is not node and u not in dependent)
     return found
 
 
-def _updates_last(nodes: list[Node], updates: Iterable[Node]) -> list[Node]:
-    """Updates after all that can come before them: what reads a variable runs before it is overwritten."""
-    last = set(updates)
+def may_fail(op: Op) -> bool:
+    """True where a call can raise. An op with a kernel cannot, unless it says so: it is NumPy writing where there is room."""
+    return op.raises or (op.kernel is None and not op.view)
+
+
+def _dependent(nodes: Sequence[Node], updates: Iterable[Node]) -> set[Node]:
+    """What is computed from the value of an update, and so comes after it."""
+    sources = set(updates)
+    dependent: set[Node] = set()
     for node in nodes:
-        if node not in last and any(i in last for i in node.inputs):
-            last.add(node)
-    return [n for n in nodes if n not in last] + [n for n in nodes if n in last]
+        if any(i in sources for i in node.inputs):
+            dependent.add(node)
+            sources.add(node)
+    return dependent
 
 
-def _updates_early(order: list[Node], before: Mapping[Node, Sequence[Node]]) -> list[Node]:
-    """Each update moved up to the last that has to run before it, so that the memory of its gradient is free again."""
+def _updates_early(nodes: Sequence[Node], updates: Iterable[Node], before: Mapping[Node, Sequence[Node]]) -> list[Node]:
+    """Each update right after the last that has to run before it, so that the memory of its gradient is free again.
+
+    What depends on an update comes after all of them, in the order it was made: there is nothing to move it before.
+    """
+    given = set(updates)
+    dependent = _dependent(nodes, given)
+    early = [n for n in nodes if n not in dependent]
+    order = [n for n in early if n not in given] + [n for n in early if n in given]
     position = {node: k for k, node in enumerate(order)}
 
     def place(node: Node) -> tuple[int, bool]:
@@ -239,7 +254,7 @@ def _updates_early(order: list[Node], before: Mapping[Node, Sequence[Node]]) -> 
             return position[node], False
         return max(position.get(i, -1) for i in (*node.inputs, *before[node])), True
 
-    return sorted(order, key=place)
+    return sorted(order, key=place) + [n for n in nodes if n in dependent]
 
 
 def greedy_order(
@@ -401,15 +416,16 @@ class _Planner:
             last[root[node]] = end
 
     def _direct_updates(self) -> dict[Node, Node]:
-        """Update nodes whose step may write straight into the fed array: nothing reads the old value afterwards."""
+        """Update nodes whose step may write straight into the fed array: nothing reads the old value or fails afterwards."""
         direct: dict[Node, Node] = {}
         owned = {node for _, node in self.outputs}
         position = {node: k for k, node in enumerate(self.order)}
+        safe = max((k for k, node in enumerate(self.order) if may_fail(node.op)), default=-1)
         for name, node in self.updates:
             target = self.graph.placeholders.get(name)
             if target is None or self.home.get(node) is not Home.ARENA or node in owned or node in direct:
                 continue
-            if self.last.get(target, -1) > position[node] or not self._may_overwrite(node, target):
+            if max(safe, self.last.get(target, -1)) > position[node] or not self._may_overwrite(node, target):
                 continue
             direct[node] = target
             self.home[node] = Home.UPDATE

@@ -92,7 +92,7 @@ def test_an_update_waits_for_readers_and_for_what_may_fail():
     layout = plan._Layout({n: n.type for n in graph.nodes}, {n: dict(n.attrs) for n in graph.nodes})
     updates = {"a": graph.outputs["a1"], "b": graph.outputs["b1"]}
     before = plan._before_updates(graph, nodes, updates, layout)
-    early = plan._updates_early(plan._updates_last(nodes, updates.values()), before)
+    early = plan._updates_early(nodes, updates.values(), before)
     for order in (early, plan.greedy_order(nodes, [], dict.fromkeys(nodes, 1), before)):
         position = {n: k for k, n in enumerate(order)}
         assert len(position) == len(nodes)
