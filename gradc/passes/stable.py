@@ -229,8 +229,10 @@ def _sum(node: Node) -> Node | None:
 
 def _placed_terms(node: Node) -> Node | None:
     """Adjoints of slices are added where they are; only the sign of a zero may change."""
-    if node.op is ops.subtract and node.inputs[1].op is place_op:
+    if node.op is ops.subtract:
         a, b = node.inputs
+        if b.op is not place_op:
+            return None
         terms: tuple[Node, ...] = (a, apply(place_op, (apply(ops.negative, b.inputs),), b.attrs))
     else:
         terms = node.inputs
