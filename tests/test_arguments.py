@@ -72,3 +72,34 @@ def test_geometric_sequences_of_narrow_ends_are_as_wide_as_numpys(dtype):
     wanted = np.geomspace(start, stop, 5, dtype=dtype)
     assert value.dtype == wanted.dtype
     np.testing.assert_array_equal(value, wanted)
+
+
+def test_operands_may_have_the_names_that_numpy_gives_them():
+    g = gc.Graph()
+    x = g.placeholder("x", (2, 3))
+    by_name = {
+        "sum": np.sum(a=x, axis=0, out=None),
+        "sort": np.sort(a=x),
+        "quantile": np.quantile(a=x, q=0.5, axis=1),
+        "rank": np.linalg.matrix_rank(A=x),
+        "round": np.round(a=x, decimals=1, out=None),
+        "ediff1d": np.ediff1d(ary=x),
+        "take": np.take(a=x, indices=[0, 1], axis=1),
+        "clip": np.clip(a=x, a_min=0, a_max=1),
+    }
+    by_place = {
+        "sum": np.sum(x, 0),
+        "sort": np.sort(x),
+        "quantile": np.quantile(x, 0.5, 1),
+        "rank": np.linalg.matrix_rank(x),
+        "round": np.round(x, 1),
+        "ediff1d": np.ediff1d(x),
+        "take": np.take(x, [0, 1], 1),
+        "clip": np.clip(x, 0, 1),
+    }
+    value = np.arange(6.0).reshape(2, 3) / 7
+    for name, node in by_name.items():
+        trace = gc.evaluate(gc.ir.Graph.of(name, g.placeholders, {"a": node, "b": by_place[name]}), {"x": value})
+        np.testing.assert_array_equal(trace[node], trace[by_place[name]])
+    with pytest.raises(errors.UnsupportedError, match=r"np\.cov.*fweights"):
+        np.cov(x, fweights=[1, 2, 3])
