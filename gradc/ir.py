@@ -235,6 +235,8 @@ class Op:
 
     def __call__(self, *operands: Any, **attrs: Any) -> Node:
         """The node of this op on `operands`: nodes, arrays or Python numbers (weak, as in NEP 50)."""
+        if not operands:
+            raise GraphError(f"{self.name}: expected operands, got none")
         return apply(self, lift(operands, self.name), tuple(sorted(attrs.items())))
 
     def carries(self, k: int) -> bool:
@@ -417,6 +419,15 @@ def _as_array(value: Any, dtype: Any, where: str) -> Array:
             f"{where}: {reprlib.repr(value)} is {array.dtype}, and gradc computes in bool, integers and float16/32/64"
         )
     return array.astype(as_dtype(array.dtype, where), copy=False)
+
+
+def as_array(value: Any, where: str) -> Array:
+    """`value` as an array of numbers, with the dtype that NumPy gives it.
+
+    Raises:
+        ArgumentError, DTypeError: it is none.
+    """
+    return _as_array(value, None, where)
 
 
 def _constant(array: Array) -> Node:

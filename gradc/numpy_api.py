@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -96,7 +98,29 @@ def array_function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     asked = f"{func.__module__.replace('numpy', 'np', 1)}.{func.__name__}"
     if func not in NUMPY:
         raise _unsupported(asked, "compose it from functions that gradc has, or declare it with gradc.ops.declare.op")
-    return _called(asked, NUMPY[func], args, kwargs)
+    return _called(asked, NUMPY[func], *_as_called(func, args, kwargs))
+
+
+def _as_called(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments without NumPy's names for the required ones, which are operands by position, and without `out=None`."""
+    given = {k: v for k, v in kwargs.items() if k != "out" or v is not None}
+    operands = list(args)
+    for name in _required(func)[len(args) :]:
+        if name not in given:
+            break
+        operands.append(given.pop(name))
+    return tuple(operands), given
+
+
+@lru_cache(maxsize=1024)
+def _required(func: Any) -> tuple[str, ...]:
+    """The names of a NumPy function's leading parameters without defaults."""
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except ValueError:
+        return ()
+    leading = takewhile(lambda p: p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty, parameters)
+    return tuple(p.name for p in leading)
 
 
 def _unsupported(asked: str, instead: str) -> UnsupportedError:

@@ -8,17 +8,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from gradc.ir import Node
 
 
-def updates_last(nodes: list[Node], updates: Iterable[Node]) -> list[Node]:
-    """Updates after all that can come before them: what reads a variable runs before it is overwritten."""
-    last = set(updates)
+def dependent_on(nodes: Sequence[Node], updates: Iterable[Node]) -> set[Node]:
+    """What is computed from the value of an update, and so comes after it."""
+    sources = set(updates)
+    dependent: set[Node] = set()
     for node in nodes:
-        if node not in last and any(i in last for i in node.inputs):
-            last.add(node)
-    return [n for n in nodes if n not in last] + [n for n in nodes if n in last]
+        if any(i in sources for i in node.inputs):
+            dependent.add(node)
+            sources.add(node)
+    return dependent
 
 
-def updates_early(order: list[Node], before: Mapping[Node, Sequence[Node]]) -> list[Node]:
-    """Each update moved up to the last that has to run before it, so that the memory of its gradient is free again."""
+def updates_early(nodes: Sequence[Node], updates: Iterable[Node], before: Mapping[Node, Sequence[Node]]) -> list[Node]:
+    """Each update right after the last that has to run before it, so that the memory of its gradient is free again.
+
+    What depends on an update comes after all of them, in the order it was made: there is nothing to move it before.
+    """
+    given = set(updates)
+    dependent = dependent_on(nodes, given)
+    early = [n for n in nodes if n not in dependent]
+    order = [n for n in early if n not in given] + [n for n in early if n in given]
     position = {node: k for k, node in enumerate(order)}
 
     def place(node: Node) -> tuple[int, bool]:
@@ -26,7 +35,7 @@ def updates_early(order: list[Node], before: Mapping[Node, Sequence[Node]]) -> l
             return position[node], False
         return max(position.get(i, -1) for i in (*node.inputs, *before[node])), True
 
-    return sorted(order, key=place)
+    return sorted(order, key=place) + [n for n in nodes if n in dependent]
 
 
 def greedy_order(

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.ir import CONSTANT, PLACEHOLDER, Array, Call, Graph, Kernel, Node, concrete_type
-from gradc.ordering import greedy_order, greedy_order_from_the_end, peak_of, updates_early, updates_last
+from gradc.ir import CONSTANT, PLACEHOLDER, Array, Call, Graph, Kernel, Node, Op, concrete_type
+from gradc.ordering import dependent_on, greedy_order, greedy_order_from_the_end, peak_of, updates_early
 from gradc.packing import Block, live_bytes, pack
 from gradc.tiles import Tiling, gather, in_tiles
 from gradc.types import TensorType, resolve
@@ -209,7 +209,7 @@ def _orders(
 ) -> list[list[Node]]:
     """The orders worth planning: as the nodes were made and, where there are bytes to save, the better greedy one."""
     nodes = [n for n in graph.nodes if n.inputs]
-    created = updates_early(updates_last(nodes, updates.values()), before) if updates else nodes
+    created = updates_early(nodes, updates.values(), before) if updates else nodes
     if len(nodes) > _GREEDY_NODES:
         return [created]
     kept = set(outputs)
@@ -224,8 +224,8 @@ def _orders(
 def _before_updates(graph: Graph, nodes: Sequence[Node], updates: Mapping[str, Node], layout: _Layout) -> dict[Node, list[Node]]:
     """For each update, what has to run before it: nodes that read the value which it overwrites, and all that might fail.
 
-    A call that raises has then updated nothing. An op with a kernel cannot fail, unless it says so: it is NumPy writing where
-    there is room.
+    A call that raises has then updated nothing. What depends on an update cannot come before it: such an update is copied into
+    its array at the end, if that array is still read or something might still fail.
     """
     if not updates:
         return {}
@@ -236,13 +236,19 @@ def _before_updates(graph: Graph, nodes: Sequence[Node], updates: Mapping[str, N
             root[node] = root.get(node.inputs[0], node.inputs[0])
         for i in node.inputs:
             users.setdefault(root.get(i, i), []).append(node)
-    fallible = [n for n in nodes if n.op.raises or (n.op.kernel is None and not n.op.view)]
+    dependent = dependent_on(nodes, updates.values())
+    fallible = [n for n in nodes if may_fail(n.op)]
     found: dict[Node, list[Node]] = {}
     for name, node in updates.items():
         if node.inputs and name in graph.placeholders:
             before = (*users.get(graph.placeholders[name], ()), *fallible)
-            found.setdefault(node, []).extend(u for u in before if u is not node)
+            found.setdefault(node, []).extend(u for u in before if u is not node and u not in dependent)
     return found
+
+
+def may_fail(op: Op) -> bool:
+    """True where a call can raise. An op with a kernel cannot, unless it says so: it is NumPy writing where there is room."""
+    return op.raises or (op.kernel is None and not op.view)
 
 
 # --- memory ------------------------------------------------------------------------------------------
@@ -343,15 +349,16 @@ class _Planner:
         return self.loop.get(first, (first, first))[0], self.loop.get(last, (last, last))[1]
 
     def _direct_updates(self) -> dict[Node, Node]:
-        """Update nodes whose step may write straight into the fed array: nothing reads the old value afterwards."""
+        """Update nodes whose step may write straight into the fed array: nothing reads the old value or fails afterwards."""
         direct: dict[Node, Node] = {}
         owned = {node for _, node in self.outputs}
         position = {node: k for k, node in enumerate(self.order)}
+        safe = max((k for k, node in enumerate(self.order) if may_fail(node.op)), default=-1)
         for name, node in self.updates:
             target = self.graph.placeholders.get(name)
             if target is None or self.home.get(node) is not Home.ARENA or node in owned or node in direct:
                 continue
-            if self.last.get(target, -1) > position[node] or not self._may_overwrite(node, target):
+            if max(safe, self.last.get(target, -1)) > position[node] or not self._may_overwrite(node, target):
                 continue
             direct[node] = target
             self.home[node] = Home.UPDATE

@@ -174,7 +174,7 @@ def as_size(value: object, where: str = "shape") -> Size:
         return Dim(value)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise ShapeError(f"{where}: a dimension is an integer or a name, got {value!r}")
-    size = int(value.__index__())
+    size = as_integer(value, f"{where}: a dimension")
     if size < 0:
         raise ShapeError(f"{where}: a dimension cannot be negative, got {size}")
     return size
@@ -182,6 +182,8 @@ def as_size(value: object, where: str = "shape") -> Size:
 
 def as_shape(value: object, where: str = "shape") -> Shape:
     """A shape from an integer, a name, or an iterable of them."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        value = value.tolist()
     if isinstance(value, (str, Dim)) or hasattr(value, "__index__"):
         return (as_size(value, where),)
     if not isinstance(value, Iterable):
@@ -358,6 +360,24 @@ def as_integer(value: Any, what: str) -> int:
         raise ArgumentError(f"{what} is an integer, got {value!r}") from None
 
 
+def as_number(value: Any, what: str) -> float:
+    """A real number that a user gave, NumPy's too; `what` names it in the error.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if not isinstance(value, (bool, int, float, np.bool, np.integer, np.floating)) and getattr(value, "shape", None) != ():
+        raise ArgumentError(f"{what} is a number, got {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ArgumentError(f"{what} is a number that a float can hold, got {value!r}") from None
+    except (TypeError, ValueError) as error:
+        if isinstance(error, TraceError):
+            raise
+        raise ArgumentError(f"{what} is a number, got {value!r}") from None
+
+
 def as_integers(values: Any, what: str) -> list[int]:
     """One integer, or several: a list of them."""
     if isinstance(values, np.ndarray):
@@ -371,10 +391,7 @@ def normalize_axis(axis: object, ndim: int, where: str) -> int:
     Raises:
         ShapeError: there is no such axis.
     """
-    try:
-        i = int(axis.__index__())  # type: ignore[attr-defined]
-    except AttributeError:
-        raise ArgumentError(f"{where}: an axis is an integer, got {axis!r}") from None
+    i = as_integer(axis, f"{where}: an axis")
     if not -ndim <= i < ndim:
         raise ShapeError(f"{where}: axis {i} is out of bounds for an operand with {ndim} dimensions")
     return i % ndim

@@ -308,3 +308,58 @@ def test_attributes_that_print_alike_are_not_taken_for_each_other():
         g.output(f"y{k}", apply(shifted, (x,), (("by", Const(np.full(5, float(k)))),)))
     out = g.compile()(x=np.zeros(5))
     assert (out["y1"][0], out["y2"][0]) == (1, 2)
+
+
+@pytest.mark.parametrize("level", [passes.NONE, passes.EXACT, passes.DEFAULT])
+def test_what_may_fail_may_depend_on_an_update(level):
+    """It runs after the value is known, and before anything is written."""
+    g = gc.Graph()
+    x = g.placeholder("x", (2, 2))
+    following = x * 2.0 - 1.0
+    g.output("next", following)
+    g.output("inverse", gc.inv(following))
+    g.output("read", gc.nan_to_num(x) + np.sum(following))
+    step = g.compile(["inverse", "read"], updates={"x": "next"}, passes=level)
+    value = np.array([[1.0, 0.5], [0.25, 2.0]])
+    expected = gc.evaluate(g, {"x": value})
+    wanted = {name: expected[node].copy() for name, node in g.outputs.items()}
+    for name, got in step(x=value).items():
+        assert equal(got, wanted[name])
+    assert equal(value, wanted["next"])
+    singular = np.full((2, 2), 3.0)
+    with pytest.raises(errors.EvaluationError):
+        step(x=singular)
+    assert (singular == 3.0).all()
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_updates_that_others_depend_on_keep_the_order(swapped):
+    g = gc.Graph()
+    a, b = g.placeholder("a", 3), g.placeholder("b", 3)
+    first = a * 0.5 + b
+    used = np.isposinf(first) + first * a
+    second = b * a
+    both = gc.nan_to_num(second + first)
+    for name, node in (("first", first), ("second", second), ("used", used), ("both", both)):
+        g.output(name, node)
+    updates = {"a": "second", "b": "first"} if swapped else {"a": "first", "b": "second"}
+    step = g.compile(updates=updates)
+    feeds = {"a": np.arange(3.0), "b": np.array([2.0, -1.0, 0.5])}
+    for _ in range(3):
+        trace = gc.evaluate(g, feeds)
+        wanted = {name: trace[node].copy() for name, node in g.outputs.items()}
+        assert all(equal(got, wanted[name]) for name, got in step(feeds).items())
+        assert all(equal(feeds[name], wanted[source]) for name, source in updates.items())
+
+
+def test_a_placeholder_that_nothing_reads_is_updated_at_every_call():
+    g = gc.Graph()
+    x, kept = g.placeholder("x", 2), g.placeholder("kept", 2)
+    g.output("y", x * 2.0)
+    g.output("next", x + 1.0)
+    step = g.compile(["y"], updates={"kept": "next"})
+    state = np.zeros(2)
+    for k in range(3):
+        step(x=np.full(2, float(k)), kept=state)
+        assert (state == k + 1.0).all()
+    assert kept.shape == (2,)

@@ -99,7 +99,7 @@ def test_an_update_waits_for_readers_and_for_what_may_fail():
     layout = plan._Layout({n: n.type for n in graph.nodes}, {n: dict(n.attrs) for n in graph.nodes})
     updates = {"a": graph.outputs["a1"], "b": graph.outputs["b1"]}
     before = plan._before_updates(graph, nodes, updates, layout)
-    early = ordering.updates_early(ordering.updates_last(nodes, updates.values()), before)
+    early = ordering.updates_early(nodes, updates.values(), before)
     greedy = [
         search(nodes, [], dict.fromkeys(nodes, 1), before)
         for search in (ordering.greedy_order, ordering.greedy_order_from_the_end)

@@ -123,3 +123,15 @@ def test_a_graph_without_such_forms_is_left_as_it_is():
     graph.output("y", np.sin(x) @ x)
     extended = gc.differentiate(graph, x)
     assert passes.rederive(extended) is extended and passes.rederive(graph) is graph
+
+
+def test_what_is_subtracted_from_placed_terms_keeps_its_sign():
+    g = gc.Graph()
+    x, y = g.placeholder("x", 3), g.placeholder("y", 5)
+    padded = np.pad(x, (0, 2))
+    for name, node in (("left", padded - y), ("right", y - padded), ("both", padded - np.pad(x, (1, 1)))):
+        g.output(name, node)
+    feeds = {"x": np.array([1.0, 2.0, 3.0]), "y": np.arange(5.0) + 0.5}
+    trace = gc.evaluate(g, feeds)
+    for name, got in g.compile()(feeds).items():
+        np.testing.assert_array_equal(got, trace[g.outputs[name]])

@@ -165,8 +165,11 @@ class Emitter:
 
     def _checks(self) -> list[str]:
         """Guards: None for feeds that are not exactly as planned; the caller then converts or refuses them."""
+        feeds = self.plan.graph.placeholders
+        if not self.targets.keys() <= feeds.keys():  # what nothing reads is updated all the same: the caller passes its array
+            return ["    if not checked:", "        return None"]
         guards = []
-        for node in self.plan.graph.placeholders.values():
+        for node in feeds.values():
             name, node_type = self.names[node], self.plan.types[node]
             dtype = self._dtype(node_type.dtype)
             guards.append(
@@ -176,14 +179,13 @@ class Emitter:
         guards += self._overlap_guards()
         lines = ["    if not checked:"]
         lines += [f"        if {guard}:\n            return None" for guard in guards]
-        feeds = self.plan.graph.placeholders
-        lines += [f"        {u} = {self.names[feeds[t]]}" for t, u in self.targets.items() if t in feeds]
+        lines += [f"        {u} = {self.names[feeds[t]]}" for t, u in self.targets.items()]
         return lines if len(lines) > 1 else []
 
     def _overlap_guards(self) -> list[str]:
         """Updated arrays are writable and share memory with no other feed: their owners are other objects."""
         feeds = {name: self.names[node] for name, node in self.plan.graph.placeholders.items()}
-        targets = [feeds[name] for name in self.targets if name in feeds]
+        targets = [feeds[name] for name in self.targets]
         others = [v for v in feeds.values() if v not in targets]
         if not targets:
             return []

@@ -28,7 +28,7 @@ from gradc.ops.elementwise import (
 )
 from gradc.ops.recipes import do, entries, recipe
 from gradc.ops.samples import at, cases, normal, points, ranges, reals, sample
-from gradc.types import TensorType
+from gradc.types import TensorType, as_number
 
 __all__ = [
     "celu",
@@ -152,7 +152,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Node:
 
 
 def _finite(value: Any, where_: str) -> float:
-    number = float(value)
+    number = as_number(value, f"{where_}: a parameter")
     if not math.isfinite(number):
         raise ArgumentError(f"{where_}: expected a finite number, got {value!r}")
     return number

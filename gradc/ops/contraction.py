@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
-from gradc.ir import Node, lift
+from gradc.ir import Node, as_array, lift
 from gradc.ops.declare import call, function
 from gradc.ops.linalg import matmul, moved_last, vecdot
 from gradc.ops.matrices import diagonals
@@ -39,7 +39,7 @@ def _operands(where: str, *values: Any, out: Any = None) -> tuple[Node, ...]:
     """`values` as nodes, of the dtypes that NumPy's functions of arrays give them: a Python float is a float64."""
     if out is not None:
         raise UnsupportedError(f"{where}: out= on a node: nodes are immutable; use the result")
-    return lift(tuple(v if isinstance(v, (Node, Dim)) else np.asarray(v) for v in values), where)
+    return lift(tuple(v if isinstance(v, (Node, Dim)) else as_array(v, where) for v in values), where)
 
 
 # --- pairs -----------------------------------------------------------------------------------------------

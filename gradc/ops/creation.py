@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ArgumentError, GradcError, ShapeError
-from gradc.ir import NUMPY, Node, apply, constant, lift
+from gradc.ir import NUMPY, Node, apply, as_array, constant, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.samples import Sample, cases, normal, sample, uniform
 from gradc.ops.shaping import broadcast_arrays, broadcast_to, expand_dims, moveaxis, reshape
-from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_integer, as_shape
+from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_integer, as_shape, as_size
 
 __all__ = [
     "arange",
@@ -38,7 +38,7 @@ def _fill(value: Any, shape: Shape, dtype: Any) -> Node:
     """One value, or an array of values, broadcast to `shape`; cast to `dtype` where one is given."""
     if isinstance(value, Node):
         return broadcast_to(value if dtype is None else value.astype(dtype), shape)
-    return broadcast_to(constant(np.asarray(value).astype(dtype) if np.ndim(value) else value, dtype), shape)
+    return broadcast_to(constant(value if np.isscalar(value) else as_array(value, "full").astype(dtype or None), dtype), shape)
 
 
 def _shapes_samples(**attrs: Any) -> Callable[[], list[Sample]]:
@@ -173,13 +173,12 @@ def triangle(shape: Shape, k: int) -> Node:
     """True at and below the `k`-th diagonal of a matrix of `shape`."""
     rows, columns = shape
     if isinstance(rows, int) and isinstance(columns, int):
-        return constant(np.tri(rows, columns, k, bool))
+        return constant(np.tri(rows, columns, max(-rows, min(k, columns)), bool))
     return call("greater_equal", expand_dims(arange(rows), 1) + k, arange(columns))
 
 
 def _as_dim(size: Any, where: str) -> Size:
-    (only,) = as_shape(size, where)
-    return only
+    return as_size(size, where)
 
 
 @function(
@@ -303,6 +302,8 @@ def geomspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype
     """`np.geomspace`: `num` points from `start` to `stop`, each the one before times the same factor."""
     count = _whole(num, "geomspace")
     first, last = _ends(start, stop, "geomspace")
+    width = np.result_type(first.dtype, last.dtype, as_dtype(dtype or "float64", "geomspace"))  # NumPy's: float64 at least
+    first, last = first.astype(width), last.astype(width)
     sign = call("sign", first)
     first, last = first / sign, last / sign
     exponents, _ = _steps(call("log10", first), call("log10", last), count, endpoint)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ArgumentError, ShapeError
-from gradc.ir import Node, lift
+from gradc.ir import Node, as_array, lift
 from gradc.ops.declare import call, function
 from gradc.ops.reduction import operand, sum_
 from gradc.ops.samples import Sample, normal, sample
@@ -136,8 +136,8 @@ def _spacings(spacing: tuple[Any, ...], axes: Sequence[int], node: Node) -> list
         raise ArgumentError(f"gradient: {len(spacing)} spacings for {len(axes)} axes; give none, one, or one for each axis")
     if any(isinstance(h, Node) for h in spacing):
         raise ArgumentError("gradient: the spacing is a constant of the graph, numbers or arrays of points; got a node")
-    given = [np.asarray(h, "float64") for h in spacing or (1.0,)]
-    if len(given) < len(axes):
+    given = [as_array(h, "gradient").astype("float64") for h in spacing or (1.0,)]
+    if len(given) == 1:
         given *= len(axes)
     return [_spacing(h, node.shape[a], a) for h, a in zip(given, axes, strict=True)]
 

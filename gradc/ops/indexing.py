@@ -17,7 +17,7 @@ from gradc.ops.declare import call, function, op
 from gradc.ops.gather import add_at, flattened, gather, in_one_piece, positions, scatter_add, set_at, within
 from gradc.ops.samples import Sample, at, cases, normal, sample
 from gradc.ops.slices import Entry, getitem_op, is_whole, normalize, part, place, placed_sum, replace_part
-from gradc.types import Shape, Size, TensorType, broadcast_shapes, normalize_axis, show_shape
+from gradc.types import Dim, Shape, Size, TensorType, as_integer, broadcast_shapes, normalize_axis, show_shape
 
 __all__ = [
     "at_add",
@@ -542,10 +542,17 @@ def bincount(x: Any, weights: Any = None, minlength: Any = 0) -> Node:
     labels = _positions(x, "bincount")
     if labels.ndim != 1:
         raise ShapeError(f"bincount: the labels are a vector, got shape {show_shape(labels.shape)}")
-    length = minlength
+    length = minlength if isinstance(minlength, Dim) else as_integer(minlength, "bincount: minlength")
+    if isinstance(length, int) and length < 0:
+        raise ArgumentError(f"bincount: minlength must not be negative, got {length}")
     if labels.op is CONSTANT:
-        length = max(int(minlength), 1 + int(labels.attr("value").array.max(initial=-1)))
-    elif isinstance(minlength, int) and minlength <= 0:
+        found = labels.attr("value").array
+        needed = 1 + int(found.max()) if found.size else 0
+        if isinstance(length, int):
+            length = max(length, needed)
+        elif needed:
+            raise ShapeError(f"bincount: the symbolic minlength {length} may be less than the {needed} bins of constant labels")
+    elif length == 0:
         raise TraceError(
             "bincount: the length of the result depends on the largest entry, and a graph has no shapes that depend on values; "
             "give minlength=, the number of bins"

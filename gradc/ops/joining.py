@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
-from gradc.ir import Call, Kernel, Node, apply, lift, user_origin
+from gradc.errors import ArgumentError, DTypeError, ShapeError, TraceError, UnsupportedError
+from gradc.ir import Call, Kernel, Node, apply, as_array, lift, user_origin
 from gradc.ops.declare import call, function, op
 from gradc.ops.samples import Sample, Samples, cases, normal, sample
 from gradc.ops.shaping import atleast_1d, atleast_2d, atleast_3d, broadcast_to, expand_dims, moveaxis, quotient, ravel, reshape
@@ -108,7 +108,7 @@ def _strong(values: Any, where: str) -> tuple[Node, ...]:
         raise ArgumentError(f"{where}: expected a sequence of arrays, got {values!r}") from None
     if not given:
         raise ArgumentError(f"{where}: expected at least one array, got an empty sequence")
-    return lift([v if isinstance(v, (Node, Dim)) else np.asarray(v) for v in given], where)
+    return lift([v if isinstance(v, (Node, Dim)) else as_array(v, where) for v in given], where)
 
 
 def _cast(nodes: tuple[Node, ...], dtype: Any, casting: str, where: str) -> tuple[Node, ...]:
@@ -404,7 +404,9 @@ def _flat_unless(axis: Any, arr: Any, where: str) -> tuple[Node, int]:
 
 
 def _by_numpy(compute: Callable[..., Any], where: str, *args: Any) -> Any:
-    """What NumPy makes of indices; its error as one of gradc's."""
+    """What NumPy makes of constant indices; its error as one of gradc's."""
+    if any(isinstance(a, Node) for a in args):
+        raise TraceError(f"{where}: which entries is part of the graph, integers or a slice; got a node. Use np.where or gc.take")
     try:
         return compute(*args)
     except (IndexError, ValueError, TypeError) as error:

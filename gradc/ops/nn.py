@@ -16,7 +16,7 @@ from gradc.ops.indexing import pick_op
 from gradc.ops.recipes import do, recipe
 from gradc.ops.reduction import any_, below, max_, reduced_shape, sum_
 from gradc.ops.samples import Sample, at, cases, normal, points, ranges, reals, sample, uniform
-from gradc.types import Size, normalize_axes, show_shape
+from gradc.types import Size, as_number, normalize_axes, show_shape
 
 __all__ = [
     "attention",
@@ -258,9 +258,10 @@ def huber(x: Any, delta: float = 1.0) -> Node:
 
 def positive(value: Any, name: str, where_: str) -> float:
     """`value` as a positive, finite number."""
-    if isinstance(value, Node) or not 0 < float(value) < _INF:
+    number = as_number(value, f"{where_}: {name}")
+    if not 0 < number < _INF:
         raise ArgumentError(f"{where_}: {name} is a positive, finite number, got {value!r}")
-    return float(value)
+    return number
 
 
 # --- attention -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ArgumentError, ShapeError, TraceError, UnsupportedError
-from gradc.ir import Call, Kernel, Node, apply, lift
+from gradc.ir import Call, Kernel, Node, apply, as_array, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.differences import part
 from gradc.ops.reduction import (
@@ -328,7 +328,8 @@ def _shares(q: Any, whole: int, where: str) -> Array:
     """Which quantiles are asked for, as an array with the dtype that NumPy gives it."""
     if isinstance(q, Node):
         raise TraceError(f"{where}: which quantile is a constant of the graph, numbers in an array or a tuple; got a node")
-    asked = np.asarray(q) if whole == 1 else np.asarray(np.true_divide(q, whole))
+    given = as_array(q, where)
+    asked = given if whole == 1 else np.asarray(np.true_divide(given, whole))
     if not asked.size or not ((asked >= 0) & (asked <= 1)).all():
         raise ArgumentError(f"{where}: q is between 0 and {whole}, got {q!r}")
     return asked

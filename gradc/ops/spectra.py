@@ -30,7 +30,7 @@ from gradc.ops.matrices import (
     symmetrised,
 )
 from gradc.ops.samples import at, cases, normal, sample
-from gradc.types import TensorType, is_static, least_size, show_shape
+from gradc.types import TensorType, as_number, is_static, least_size, show_shape
 
 __all__ = [
     "eigh",
@@ -377,9 +377,7 @@ pinv_op = op(
 
 
 def _cutoff(where: str, value: Any) -> float | None:
-    if isinstance(value, Node) or np.ndim(value):
-        raise ArgumentError(f"{where}: the cutoff of singular values is a number, got {value!r}")
-    return None if value is None else float(value)
+    return None if value is None else as_number(value, f"{where}: the cutoff of singular values")
 
 
 @function(numpy=(np.linalg.pinv,), samples=lambda: [*any_samples(), sample(normal(4, 3), rcond=1e-10)])

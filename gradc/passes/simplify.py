@@ -148,7 +148,7 @@ def _broadcast_operands(node: Node) -> Node | None:
     for k, i in enumerate(inputs):
         if i.op is broadcast_op:
             inputs[k] = i.inputs[0]
-            if infer_type(node.op, tuple(inputs), node.attrs) != node.type:
+            if infer_type(node.op, tuple([n.type for n in inputs]), node.attrs) != node.type:
                 inputs[k] = i
     return None if tuple(inputs) == node.inputs else apply(node.op, tuple(inputs), node.attrs)
 
