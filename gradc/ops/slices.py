@@ -79,7 +79,7 @@ def _symbolic_slice(entry: slice, start: Size, stop: Size, step: int, size: Size
     """`start:stop` where a bound is a dimension: it must lie within the axis for every value of the dimensions."""
     if step == 1 and slice_size(size, start, stop, 1) == stop - start:
         return (start, stop, 1)
-    asked = index_text(((entry.start, entry.stop, *([] if step == 1 else [step])),))
+    asked = index_text(((entry.start, entry.stop, step),))
     raise ShapeError(
         f"indexing: {asked} cannot be shown to lie within an axis of length {size}; "
         "count from an end with an integer (x[1:], x[:-1], x[::2])"
