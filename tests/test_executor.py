@@ -363,3 +363,23 @@ def test_a_placeholder_that_nothing_reads_is_updated_at_every_call():
         step(x=np.full(2, float(k)), kept=state)
         assert (state == k + 1.0).all()
     assert kept.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: (x.T * 1.0) @ np.ones((7, 1)),
+        lambda x: np.negative(-x.T) @ np.ones((7, 1)),
+        lambda x: x.T.astype("float64") @ np.ones((7, 1)),
+        lambda x: np.var(x.T / 1.0, 0),
+        lambda x: x.T.reshape(2100).reshape(300, 7) @ np.ones((7, 1)),
+        lambda x: (np.broadcast_to(x[:1, :1], (7, 300)) * 1.0).sum(1),
+    ],
+)
+def test_exact_passes_put_no_view_in_the_place_of_a_copy(build):
+    """BLAS and sums round by the order of the memory that they read."""
+    g = gc.Graph()
+    g.output("y", build(g.placeholder("x", (7, 300))))
+    value = np.random.default_rng(0).standard_normal((7, 300))
+    found = [g.compile(passes=level)(x=value)["y"] for level in (passes.NONE, passes.EXACT)]
+    assert equal(*found)

@@ -13,14 +13,14 @@ from gradc.passes.fold import fold, folding
 from gradc.passes.prune import prune
 from gradc.passes.rederive import rederive
 from gradc.passes.rewrite import Pass, rewriting_pass
-from gradc.passes.simplify import simplify, simplifying
+from gradc.passes.simplify import shortening, simplify, simplifying
 from gradc.passes.stable import stabilising
 
 clean = rewriting_pass(simplifying, folding, sharing)
 clean.__name__ = "clean"
 """`simplify`, `fold` and `cse` in one walk: each sees what the others made of the operands."""
 
-stable = rewriting_pass(simplifying, stabilising, folding, sharing)
+stable = rewriting_pass(shortening, stabilising, folding, sharing)
 stable.__name__ = "stable"
 """`clean`, and forms that neither overflow nor cancel, in one walk."""
 

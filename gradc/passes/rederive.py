@@ -11,7 +11,7 @@ from gradc.differentiate import differentiate_again
 from gradc.ir import Derivative, Graph, Node, walk
 from gradc.passes.cse import sharing
 from gradc.passes.rewrite import rebuilt, rewrite
-from gradc.passes.simplify import simplifying
+from gradc.passes.simplify import shortening
 from gradc.passes.stable import FORMS, SIGNS, recognising
 
 
@@ -38,7 +38,7 @@ def _stable_form(root: Node) -> Node:
         return root
     found: list[Node] = []
     graph = Graph.of("of", {}, {"of": root})
-    stable = rewrite(graph, [simplifying(), recognising(found), sharing()]).outputs["of"]
+    stable = rewrite(graph, [shortening(), recognising(found), sharing()]).outputs["of"]
     return stable if found else root
 
 

@@ -223,12 +223,30 @@ RULES: dict[Op, Simplification] = {
 
 
 def simplifying() -> Rewriting:
-    """Apply the rules to a node until none fits."""
+    """Apply the rules to a node until none fits; each value stays laid out as it was."""
+    return _until_none_fits(_keeps_layout)
 
+
+def shortening() -> Rewriting:
+    """As `simplifying`; a view may take the place of a copy, of which products and sums may be rounded otherwise."""
+    return _until_none_fits(lambda node, simpler: True)
+
+
+def _keeps_layout(node: Node, simpler: Node) -> bool:
+    """True where what reads `simpler` reads memory in the same order: products and sums then have the same bits."""
+    base = simpler
+    while base.op is reshape_op:
+        base = base.inputs[0]
+    return not base.op.view or (node.op.view and (node.op is not reshape_op or simpler is node.inputs[0]))
+
+
+def _until_none_fits(fits: Callable[[Node, Node], bool]) -> Rewriting:
     def step(node: Node) -> Node:
         while True:
             rule = RULES.get(node.op)
             simpler = rule(node) if rule is not None else None
+            if simpler is not None and not fits(node, simpler):
+                simpler = None
             if simpler is None and node.op.ufunc in CORRECTLY_ROUNDED:
                 simpler = _scalar_operand(node)
             if simpler is None and node.op.elementwise:
