@@ -32,6 +32,15 @@ CALLS = {
     "axis of objects": (lambda x, s: x.sum(OBJECTS), errors.ArgumentError, "sum: an axis is an integer"),
     "shape of objects": (lambda x, s: gc.ones(OBJECTS), errors.ShapeError, "ones: a dimension"),
     "delete at a node": (lambda x, s: gc.delete(x, s), errors.TraceError, "delete.*got a node"),
+    "differences text": (lambda x, s: gc.diff(x, "a"), errors.ArgumentError, "diff: n is an integer"),
+    "differences half": (lambda x, s: gc.diff(x, 1.5), errors.ArgumentError, "diff: n is an integer"),
+    "decimals infinite": (lambda x, s: gc.round(x, np.inf), errors.ArgumentError, "round: decimals"),
+    "in place of NaN": (lambda x, s: gc.nan_to_num(x, nan="a"), errors.ArgumentError, "nan_to_num.*number"),
+    "in place of infinity": (lambda x, s: gc.nan_to_num(x, posinf=RAGGED), errors.ArgumentError, "nan_to_num.*number"),
+    "ragged condition": (lambda x, s: gc.compress(RAGGED, x), errors.ArgumentError, "compress.*array of numbers"),
+    "ragged places": (lambda x, s: gc.insert(x, RAGGED, 1.0), errors.ArgumentError, "insert.*array of numbers"),
+    "ragged widths": (lambda x, s: gc.pad(x, RAGGED), errors.ArgumentError, "pad.*array of numbers"),
+    "ragged weights": (lambda x, s: gc.average(x, weights=RAGGED), errors.ArgumentError, "average.*array of numbers"),
     "negative bins": (lambda x, s: gc.bincount([0, 1, 1], x, minlength=-1), errors.ArgumentError, "negative"),
     "bins text": (lambda x, s: gc.bincount([0, 1, 1], x, minlength="a"), errors.ArgumentError, "minlength is an integer"),
 }
@@ -52,6 +61,7 @@ def test_what_numpy_takes_is_taken():
     labels = np.array([1, 2, 3, 1], "uint8")
     g.output("ones", gc.ones(np.array([2, 3])) * e)
     g.output("bins", gc.bincount(labels, x))
+    g.output("flat", np.reshape(x, np.array(4)))
     g.output("all", gc.triu(x[None], -(10**30)))
     g.output("none", gc.triu(x[None], 10**30))
     out = g.compile()(x=np.arange(4.0), e=2.0)

@@ -13,7 +13,7 @@ from gradc.ops.declare import call, function
 from gradc.ops.reduction import operand, sum_
 from gradc.ops.samples import Sample, normal, sample
 from gradc.ops.scan import scan_samples
-from gradc.types import Size, normalize_axes, normalize_axis, show_shape
+from gradc.types import Size, as_integer, normalize_axes, normalize_axis, show_shape
 
 __all__ = [
     "diff",
@@ -62,6 +62,7 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
         ArgumentError: `n` is negative.
     """
     node = operand(x, "diff")
+    n = as_integer(n, "diff: n")
     if n < 0:
         raise ArgumentError(f"diff: n counts differences and is not negative, got {n}")
     if n == 0:

@@ -18,7 +18,7 @@ from gradc.ir import CONSTANT, NUMPY, Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import ZERO, call, elementwise, function, linear, op
 from gradc.ops.recipes import BITS, do, recipe
 from gradc.ops.samples import at, cases, normal, points, ranges, reals, sample, uniform
-from gradc.types import TensorType, as_dtype, broadcast_shapes
+from gradc.types import TensorType, as_dtype, as_integer, as_number, broadcast_shapes
 
 __all__ = [
     "add",
@@ -938,7 +938,8 @@ round_op = op(
 def round_(x: Any, decimals: int = 0) -> Node:
     """`np.round` to `decimals`, halves to even; its derivative is 0."""
     (node,) = lift((x,), "round")
-    return rint(node) if decimals == 0 and node.dtype.kind == "f" else apply(round_op, (node,), (("decimals", int(decimals)),))
+    places = as_integer(decimals, "round: decimals")
+    return rint(node) if places == 0 and node.dtype.kind == "f" else apply(round_op, (node,), (("decimals", places),))
 
 
 @function(numpy=(np.fix,), samples=reals(0.1, 0.4), edges=points((-1.5, -1.0, 0.0), (-1.0, -1.0, 0.0), (_NAN, _NAN, 0.0)))
@@ -1215,8 +1216,9 @@ def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: float | None
     `copy` is NumPy's and has no meaning here: nodes are never overwritten.
     """
     (node,) = lift((x,), "nan_to_num")
-    limits = tuple(None if v is None else float(v) for v in (posinf, neginf))
-    return apply(nan_to_num_op, (node,), (("nan", float(nan)), ("neginf", limits[1]), ("posinf", limits[0])))
+    high, low = [None if v is None else as_number(v, "nan_to_num: what replaces infinities") for v in (posinf, neginf)]
+    number = as_number(nan, "nan_to_num: what replaces NaN")
+    return apply(nan_to_num_op, (node,), (("nan", number), ("neginf", low), ("posinf", high)))
 
 
 # --- sinc --------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError, GradcError, ShapeError, TraceError
-from gradc.ir import CONSTANT, Call, Kernel, Node, Op, apply, constant, has_masked_entries, lift
+from gradc.ir import CONSTANT, Call, Kernel, Node, Op, apply, as_array, constant, has_masked_entries, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.gather import add_at, flattened, gather, in_one_piece, positions, scatter_add, set_at, within
 from gradc.ops.samples import Sample, at, cases, normal, sample
@@ -374,8 +374,10 @@ def compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Node:
         BoundsError: it holds beyond the end of the axis.
     """
     _no_out(out, "compress")
-    if not isinstance(condition, Node) and np.ndim(condition) != 1:
-        raise ShapeError(f"compress: the condition is a vector, got {np.ndim(condition)} axes")
+    if not isinstance(condition, Node):
+        condition = as_array(condition, "compress")
+        if condition.ndim != 1:
+            raise ShapeError(f"compress: the condition is a vector, got {condition.ndim} axes")
     return take(a, _places(condition, "compress"), axis)
 
 

@@ -444,7 +444,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Node:
     node, along = _flat_unless(axis, arr, "insert")
     new = lift((values,), "insert")[0].astype(node.dtype)
     size = node.shape[along]
-    indices = np.arange(*obj.indices(size)) if isinstance(obj, slice) and isinstance(size, int) else np.asarray(obj)
+    indices = np.arange(*obj.indices(size)) if isinstance(obj, slice) and isinstance(size, int) else as_array(obj, "insert")
     if indices.dtype != bool and indices.size == 1:
         return _insert_at(node, along, indices, new)
     if not isinstance(size, int):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.errors import ArgumentError, ShapeError, UnsupportedError
-from gradc.ir import Call, Kernel, Node, Op, apply, lift
+from gradc.ir import Call, Kernel, Node, Op, apply, as_array, lift
 from gradc.ops.creation import linspace
 from gradc.ops.declare import call, function, linear
 from gradc.ops.joining import concatenate
@@ -335,7 +335,7 @@ def _widths(pad_width: Any, ndim: int) -> Widths:
         for axis, width in pad_width.items():
             rows[normalize_axis(axis, ndim, "pad")] = width if isinstance(width, tuple) else (width, width)
         pad_width = rows if rows else 0
-    array = np.asarray(pad_width)
+    array = as_array(pad_width, "pad: pad_width")
     if array.dtype.kind not in "iu" and array.size:
         raise ArgumentError(f"pad: pad_width is of integers, got {pad_width!r}")
     pairs = _broadcast(array, ndim, "pad_width").tolist()

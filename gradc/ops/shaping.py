@@ -85,7 +85,8 @@ def reshape(a: Any, shape: Any, order: str = "C", *, copy: Any = None) -> Node:
         ShapeError: the shape does not hold as many entries.
     """
     (node,) = lift((a,), "reshape")
-    target = _complete(node, tuple(shape) if isinstance(shape, (tuple, list, np.ndarray)) else (shape,))
+    given = shape.tolist() if isinstance(shape, np.ndarray) else shape
+    target = _complete(node, tuple(given) if isinstance(given, (tuple, list)) else (given,))
     if is_fortran(order, "reshape"):
         return transpose(reshape(transpose(node), target[::-1]))
     return node if target == node.shape else apply(reshape_op, (node,), (("shape", target),))

@@ -18,7 +18,7 @@ from gradc.ops.declare import elementwise, function
 from gradc.ops.elementwise import clip, floating
 from gradc.ops.recipes import do, recipe
 from gradc.ops.samples import cases, normal, points, reals, sample
-from gradc.types import TensorType
+from gradc.types import TensorType, as_number
 
 __all__ = [
     "digamma",
@@ -200,7 +200,8 @@ def polygamma(n: Any, x: Any) -> Node:
     Raises:
         ArgumentError: n is no non-negative integer.
     """
-    order = int(n) if np.ndim(n) == 0 and float(n).is_integer() and n >= 0 else -1
+    number = as_number(n, "polygamma: the order")
+    order = int(number) if number.is_integer() else -1
     if order < 0:
         raise ArgumentError(f"polygamma: the order is a non-negative integer, got {n!r}")
     return apply(polygamma_op, (floating(x, "polygamma"),), (("order", order),))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError, ShapeError
-from gradc.ir import Call, Kernel, Node, apply, constant, lift
+from gradc.ir import Call, Kernel, Node, apply, as_array, constant, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.elementwise import where
 from gradc.ops.norms import root_of_squares, unit
@@ -335,7 +335,7 @@ def average(x: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
         axes = normalize_axes(axis, node.ndim, "average")
         total = count_of(node, axes, False, None, result.dtype)
     else:
-        (given,) = lift((np.asarray(weights) if isinstance(weights, (tuple, list)) else weights,), "average")
+        (given,) = lift((as_array(weights, "average") if isinstance(weights, (tuple, list)) else weights,), "average")
         dtypes = (node.dtype, given.dtype) if node.dtype.kind == "f" else (node.dtype, given.dtype, np.dtype("float64"))
         dtype = np.result_type(*dtypes)
         factors = _aligned(given.astype(dtype), node, axis)
