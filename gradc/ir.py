@@ -237,7 +237,12 @@ class Op:
         """The node of this op on `operands`: nodes, arrays or Python numbers (weak, as in NEP 50)."""
         if not operands:
             raise GraphError(f"{self.name}: expected operands, got none")
-        return apply(self, lift(operands, self.name), tuple(sorted(attrs.items())))
+        try:
+            return apply(self, lift(operands, self.name), tuple(sorted(attrs.items())))
+        except TypeError as error:
+            if isinstance(error, GradcError) or "keyword argument" not in str(error):
+                raise
+            raise ArgumentError(f"{self.name}: an argument is unknown or missing: got {', '.join(attrs) or 'none'}") from None
 
     def carries(self, k: int) -> bool:
         """True when operand `k` may carry a gradient, types aside."""

@@ -113,3 +113,15 @@ def test_operands_may_have_the_names_that_numpy_gives_them():
         np.testing.assert_array_equal(trace[node], trace[by_place[name]])
     with pytest.raises(errors.UnsupportedError, match=r"np\.cov.*fweights"):
         np.cov(x, fweights=[1, 2, 3])
+
+
+def test_unknown_keywords_name_the_function_that_was_called():
+    x = gc.Graph("g").placeholder("x", 3)
+    with pytest.raises(errors.ArgumentError, match="exp: an argument is unknown or missing: got foo"):
+        gc.exp(x, foo=1)
+    with pytest.raises(errors.DTypeError, match="einsum: NumPy knows no dtype 'abc'"):
+        np.einsum("i->", x, dtype="abc")
+    with pytest.raises(errors.ArgumentError, match="einsum: casting is one of"):
+        np.einsum("i->", x, casting="abc")
+    with pytest.raises(errors.ArgumentError, match="tensordot: axes"):
+        np.tensordot(x, x, axes=None)

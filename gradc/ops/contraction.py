@@ -19,7 +19,7 @@ from gradc.ops.declare import call, function
 from gradc.ops.linalg import matmul, moved_last, vecdot
 from gradc.ops.matrices import diagonals
 from gradc.ops.samples import Sample, cases, normal, sample
-from gradc.types import Dim, Size, is_static, normalize_axis, show_shape, size_of
+from gradc.types import Dim, Size, as_dtype, is_static, normalize_axis, show_shape, size_of
 
 __all__ = [
     "cross",
@@ -141,6 +141,8 @@ def _tensordot_axes(axes: Any, x: Node, y: Node) -> tuple[tuple[int, ...], tuple
         if not 0 <= n <= min(x.ndim, y.ndim):
             raise ArgumentError(f"tensordot: {n} axes of {show_shape(x.shape)} and {show_shape(y.shape)}")
         return tuple(range(x.ndim - n, x.ndim)), tuple(range(n))
+    if not isinstance(axes, Sequence) or not all(hasattr(a, "__index__") or isinstance(a, Sequence) for a in axes):
+        raise ArgumentError(f"tensordot: axes is a number, or two sequences of one length, got {axes!r}")
     given = tuple((a,) if hasattr(a, "__index__") else tuple(a) for a in axes)
     if len(given) != 2 or len(given[0]) != len(given[1]):
         raise ArgumentError(f"tensordot: axes is a number, or two sequences of one length, got {axes!r}")
@@ -578,6 +580,9 @@ def _contract(terms: list[Term], result: tuple[Label, ...], sizes: dict[Label, S
     return terms[0]
 
 
+_CASTINGS = ("no", "equiv", "safe", "same_kind", "unsafe")
+
+
 @function(numpy=(np.einsum,), samples=_einsum_samples, reorders=True)
 def einsum(
     *operands: Any, out: Any = None, optimize: Any = False, dtype: Any = None, order: str = "K", casting: str = "safe"
@@ -600,7 +605,9 @@ def einsum(
         raise ArgumentError("einsum: subscripts alone, without operands")
     nodes = _operands("einsum", *given, out=out)
     inputs, tail = _split(subscripts, len(nodes))
-    common = np.result_type(*[node.dtype for node in nodes]) if dtype is None else np.dtype(dtype)
+    common = np.result_type(*[node.dtype for node in nodes]) if dtype is None else as_dtype(dtype, "einsum")
+    if casting not in _CASTINGS:
+        raise ArgumentError(f"einsum: casting is one of {', '.join(_CASTINGS)}, got {casting!r}")
     for node in nodes:
         if not np.can_cast(node.dtype, common, casting):  # type: ignore[arg-type]
             raise DTypeError(f"einsum: {node.dtype} to {common} is no {casting!r} cast; pass casting='unsafe' to allow it")
