@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.compare.gradc_side import call
 from benchmarks.compare.programs import Array, Program, Step, differentiable_functions, results_of
 from gradc.errors import GradcError
-from gradc.ir import Function
+from gradc.ir import FUNCTIONS, Function
 from gradc.ops.samples import Sample
 
 _SIZE = 40
@@ -230,15 +230,24 @@ def _wave(builder: Builder, k: int, like: Array, shape: tuple[int, ...]) -> int:
 
 
 def attack_programs(seeds: range, names: frozenset[str]) -> Iterator[Program]:
-    """Programs of 1 to 4 functions on extreme values, ties among them; no domain is kept."""
+    """Programs of 1 to 4 functions on extreme values, ties among them; no domain is kept.
+
+    Without decompositions: LAPACK's iterations may not end on such numbers.
+    """
+    direct = frozenset(name for name in names if not _decomposes(name))
     for seed in seeds:
         rng = np.random.default_rng([8, seed])
         builder = Builder(f"extreme graph {seed}")
         pool = EXTREMES + NON_FINITE if seed % 4 == 0 else EXTREMES
         for _ in range(int(rng.integers(1, 5))):
-            _attack(builder, _chosen(choices(names), rng), rng, pool)
+            _attack(builder, _chosen(choices(direct), rng), rng, pool)
         if builder.steps:
             yield builder.program()
+
+
+def _decomposes(name: str) -> bool:
+    linalg = any(getattr(target, "__module__", "") == "numpy.linalg" for target in FUNCTIONS[name].numpy)
+    return linalg and name not in ("norm", "vector_norm")
 
 
 def _attack(builder: Builder, choice: Choice, rng: np.random.Generator, pool: tuple[float, ...]) -> None:

@@ -69,6 +69,16 @@ CONCEDED: tuple[Reason, ...] = (
 )
 """Where a peer's number is the exact one, and gradc's is not for a reason."""
 
+LIMITS: dict[str, str] = {
+    "cumprod": "products are taken factor by factor, as NumPy takes them: one overflows on the way",
+    "prod": "the value is NumPy's: it overflows, or underflows, on the way",
+    "std": "the mean overflows, as NumPy's does",
+    **{name: "NumPy's value: a product overflows" for name in ("cross", "linalg_cross", "matmul", "dot", "tensordot", "inner")},
+    "arctan2": "at subnormal numbers the slope itself overflows",
+    "power": "at subnormal numbers x**(y - 1) overflows",
+}
+"""Where gradc's own numbers are known to be inexact on extreme values."""
+
 DEFECTS: dict[tuple[str, str], str] = {
     ("PyTorch", "ldexp"): "its rule of ldexp takes 2**n in integers, where 2**-1 is 0",
     ("PyTorch", "hard_sigmoid"): "its slope 1/6 of hard_sigmoid is the nearest float32",
@@ -86,6 +96,11 @@ DEFECTS: dict[tuple[str, str], str] = {
 def conceded(place: str, peer: str) -> str:
     """Why gradc's number may be inexact there; an empty string: it may not."""
     return next((why for pattern, who, why in CONCEDED if fnmatchcase(place, pattern) and fnmatchcase(peer, who)), "")
+
+
+def limit(text: str) -> str:
+    """Why gradc's number may be inexact in a graph on extreme values; an empty string: it may not."""
+    return next((why for name, why in LIMITS.items() if f"= {name}(" in text), "")
 
 
 def reason(program: Program, peer: str, judged_right: bool) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 
-from benchmarks.compare.reasons import conceded
+from benchmarks.compare.reasons import conceded, limit
 from benchmarks.compare.work import Found, Result
 
 _HEAD = """# A second opinion: gradc, JAX and PyTorch
@@ -118,25 +117,50 @@ def _differences(title: str, found: list[Found], peers: list[str]) -> str:
     return f"## {title}\n\n{note}{_table(['at', 'part', 'who differs', 'gradc', *peers, 'truth', 'why gradc is right'], lines)}"
 
 
+_WHO = {"gradc": "gradc", "peer": "the peer", "neither": "neither", "unknown": "a convention"}
+
+
 def _graphs(result: Result, peers: list[str]) -> str:
-    """Differences in random graphs: the wrong and unexplained ones all, of each other kind the shortest few."""
+    """Differences in random graphs, grouped by who is right and why, with the shortest few of each group."""
     texts = []
-    for kind in ("graph", "attack"):
-        found = [f for f in result.found if f.kind == kind]
+    for kind, many in (("graph", 2), ("attack", 5)):
+        found = [f for f in result.found if f.kind == kind and f.peer in peers]
         if not found:
             texts.append(f"## In {_KINDS[kind]}\n\nNo differences.\n")
             continue
-        groups = Counter((f.peer, f.judgement) for f in found)
-        lines = []
-        for (peer, judgement), count in sorted(groups.items()):
-            members = sorted(
-                (f for f in found if (f.peer, f.judgement) == (peer, judgement)), key=lambda f: (len(f.text), f.place)
-            )
-            for f in members[:5]:
-                lines.append([f"{judgement} ({count})", peer, f"`{f.text}`", f.part, f.ours, f.theirs, f.truth])
-        head = ["who is right (how often)", "peer", "for instance", "part", "gradc", "peer's", "truth"]
-        texts.append(f"## In {_KINDS[kind]}\n\n{_table(head, lines)}")
+        groups: dict[tuple[str, str, str], list[Found]] = {}
+        for f in found:
+            groups.setdefault((f.peer, f.judgement, f.why if kind == "graph" else ""), []).append(f)
+        rows = [
+            [_WHO[judgement], peer, len(members), why or (limit(f.text) if judgement in ("peer", "neither") else ""), *_shown(f)]
+            for (peer, judgement, why), members in sorted(groups.items())
+            for f in _shortest(members, many)
+        ]
+        head = ["who is right", "peer", "how often", "why", "for instance", "part", "gradc", "the peer", "truth"]
+        texts.append(f"## In {_KINDS[kind]}\n\n{_table(head, rows)}")
+    misses = [f for f in result.found if f.peer == "exact"]
+    rows = [[*_shown(f)[:4], limit(f.text)] for f in _shortest(misses, len(misses))]
+    if rows:
+        head = ["at", "part", "gradc", "the exact value", "why, where it is known"]
+        table = _table(head, rows)
+        texts.append(
+            f"## Where gradc itself misses the exact value\n\nAll of them, in random graphs on extreme values.\n\n{table}"
+        )
     return "\n".join(texts)
+
+
+def _shortest(found: list[Found], many: int) -> list[Found]:
+    return sorted(found, key=lambda f: (len(f.text), f.place, f.part))[:many]
+
+
+def _shown(f: Found) -> list[str]:
+    return [
+        f"`{f.text}`" if len(f.text) < 600 else f"{f.place}: `{f.text.partition('; x0 =')[0]}`",
+        f.part,
+        f.ours,
+        f.theirs,
+        f.truth,
+    ]
 
 
 def _missing(result: Result, peers: list[str]) -> str:
@@ -146,11 +170,13 @@ def _missing(result: Result, peers: list[str]) -> str:
 
 def wrong(result: Result) -> list[Found]:
     """The differences for which the command fails: gradc is wrong, or it differs in a function for no written reason."""
-    return [
-        f
-        for f in result.found
-        if (f.judgement == "peer" and f.peer != "exact" and not conceded(f.place, f.peer)) or (f.kind != "attack" and not f.why)
-    ]
+    return [f for f in result.found if _is_wrong(f)]
+
+
+def _is_wrong(found: Found) -> bool:
+    if found.kind == "attack":
+        return found.judgement == "peer" and found.peer != "exact" and not limit(found.text)
+    return not found.why or (found.judgement == "peer" and not conceded(found.place, found.peer))
 
 
 def summary(result: Result) -> str:
