@@ -234,8 +234,11 @@ def replace_part(x: Node, value: Node, index: tuple[Entry, ...]) -> Node:
 def _placed_sum(*xs: Any, indices: tuple[tuple[Entry, ...], ...], shape: tuple[int, ...]) -> Any:
     whole = len(xs) - len(indices)
     out = sum(xs[1:whole], np.array(xs[0])) if whole else np.zeros(shape, xs[0].dtype)
-    for x, index in zip(xs[whole:], indices, strict=True):
-        out[as_index(index)] += x
+    for k, (x, index) in enumerate(zip(xs[whole:], indices, strict=True), whole):
+        if k:
+            out[as_index(index)] += x
+        else:
+            out[as_index(index)] = x
     return out
 
 
@@ -247,12 +250,16 @@ def _infer_placed_sum(*types: TensorType, indices: tuple[tuple[Entry, ...], ...]
 
 
 def _placed_sum_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
-    """The first term that is whole may be the result's memory: the copy of it onto itself is then left out."""
+    """The first term that is whole may be the result's memory: the copy of it onto itself is then left out.
+
+    Where none is whole, the first is copied into the zeros, which costs less than to add it.
+    """
     whole = len(inputs) - len(attrs["indices"])
     start = Call(np.copyto, "copyto", "{out}, {0}") if whole else Call(np.ndarray.fill, "fill", "{out}, 0")
     calls = [start, *(Call(np.add, "add", f"{{out}}, {{{k}}}, {{out}}") for k in range(1, whole))]
     for k, index in enumerate(attrs["indices"], whole):
-        calls.append(Call(operator.iadd, "iadd", f"{{out}}[{index_text(index)}], {{{k}}}"))
+        add = Call(operator.iadd, "iadd", f"{{out}}[{index_text(index)}], {{{k}}}")
+        calls.append(add if k else Call(np.copyto, "copyto", f"{{out}}[{index_text(index)}], {{0}}"))
     return Kernel(tuple(calls), inplace=(0,) if whole else ())
 
 
