@@ -61,7 +61,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.compare", description=__doc__.splitlines()[0] if __doc__ else None
     )
-    parser.add_argument("--graphs", type=int, default=20_500, help="how many random graphs")
+    parser.add_argument("--graphs", type=int, default=21_250, help="how many random graphs")
     parser.add_argument("--attacks", type=int, default=800, help="how many random graphs on extreme values")
     parser.add_argument("--function", choices=list(FUNCTIONS), help="samples and edges of this function only; writes no page")
     parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1))
