@@ -99,5 +99,9 @@ class EvaluationError(GradcError, np.linalg.LinAlgError):
     """An op has no value for the values it was given: the inverse of a singular matrix."""
 
 
+VALUE_ERRORS = (np.linalg.LinAlgError, BoundsError)
+"""What an op raises that has no value for the values of its operands."""
+
+
 class VerifyError(GradcError):
     """The IR is inconsistent: a pass or an op declaration is wrong."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from gradc.backends.bound import LongProgram
 from gradc.backends.numpy import Program, Run
-from gradc.errors import ArgumentError, BoundsError, EvaluationError, FeedError, GradcError, NamingError
+from gradc.errors import VALUE_ERRORS, ArgumentError, EvaluationError, FeedError, NamingError
 from gradc.interpret import check_feeds, evaluate
 from gradc.ir import Array, Graph, Node, paused_collector
 from gradc.measure import Memory, Profile, memory_of, profile
@@ -23,8 +23,6 @@ from gradc.types import Dim, TensorType, as_size, show_shape
 _KEPT_PROGRAMS = 8
 _LONG_NODES = 1000
 _TYPICAL_SIZE = 64
-VALUE_ERRORS = (np.linalg.LinAlgError, BoundsError)
-"""What an op raises that has no value for the values of its operands."""
 
 
 def compile(
@@ -191,11 +189,11 @@ class Executable:
         self._newest = pool
         return result
 
-    def _failure(self, feeds: Mapping[str, Any], error: Exception) -> GradcError:
+    def _failure(self, feeds: Mapping[str, Any], error: Exception) -> Exception:
         """The error of a call, found again by the interpreter, which knows the node; the feeds are as they were."""
         try:
             evaluate(Graph.of(self.graph.name, self._placeholders, self.graph.outputs), feeds)
-        except (EvaluationError, BoundsError) as located:
+        except VALUE_ERRORS as located:
             return located
         return EvaluationError(f"a call of {self.graph.name!r} failed: {error}")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gradc as gc
-from gradc import passes
+from gradc import errors, passes
 from gradc.ops.slices import place
 
 FLOATS = np.array([1.0, -2.0, 3.0])
@@ -134,3 +134,13 @@ def test_the_gradient_of_a_quotient_by_one_plus_exp_has_no_holes():
     expected = at / (at**2 + 1) * s + np.log(at**2 + 1) / 2 * s * r
     np.testing.assert_allclose(exe(x=at)["d_y/d_x"], expected, rtol=1e-12, atol=1e-300)
     assert [n.op.name for n in exe.graph.nodes].count("exp") == 1
+
+
+def test_what_has_no_value_for_constants_is_an_error_of_the_call_not_of_folding():
+    graph = gc.Graph("beyond")
+    x = graph.placeholder("x", 3)
+    graph.output("y", x[gc.constant(np.array([1])) * 5])
+    for chosen in (passes.NONE, passes.EXACT, passes.DEFAULT):
+        run = graph.compile(passes=chosen)
+        with pytest.raises(errors.BoundsError, match="index 5 is out of bounds"):
+            run(x=np.ones(3))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from gradc.errors import EvaluationError
+from gradc.errors import VALUE_ERRORS
 from gradc.interpret import evaluate_node
 from gradc.ir import CONSTANT, Array, Const, Node, Role
 from gradc.passes.rewrite import Rewriting, rewriting_pass
@@ -43,8 +43,8 @@ def folding() -> Rewriting:
             return node
         try:
             folded = _folded(node, operands)
-        except EvaluationError:
-            return node  # the inverse of a singular constant: an error of the call, as without this pass
+        except VALUE_ERRORS:
+            return node  # the inverse of a singular constant, an index beyond the end: an error of the call, as without this pass
         room -= size
         return folded
 

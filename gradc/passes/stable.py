@@ -33,14 +33,14 @@ def _under_views(node: Node) -> Node:
     return node
 
 
-def _with_views_of(node: Node, value: Node) -> Node:
-    """`value` reshaped and broadcast as `node` does it with what is under its views."""
-    views = []
-    while node.op is reshape_op or node.op is broadcast_op:
-        views.append(node)
+def _moved(value: Node, node: Node, base: Node) -> Node:
+    """`value` reshaped, broadcast or indexed as `node` does it with `base`."""
+    moves = []
+    while node is not base:
+        moves.append(node)
         node = node.inputs[0]
-    for view in reversed(views):
-        value = apply(view.op, (value,), view.attrs)
+    for move in reversed(moves):
+        value = apply(move.op, (value, *move.inputs[1:]), move.attrs)
     return value
 
 
@@ -101,17 +101,11 @@ def _axes(node: Node) -> tuple[int, ...]:
 
 def _log(node: Node) -> Node | None:
     """The logarithm of what only moves entries moves the entries of the logarithm."""
-    moves = []
     x = node.inputs[0]
     while x.op.view or x.op.moves:
-        moves.append(x)
         x = x.inputs[0]
     result = _log_of(x)
-    if result is None:
-        return None
-    for move in reversed(moves):
-        result = apply(move.op, (result, *move.inputs[1:]), move.attrs)
-    return result
+    return None if result is None else _moved(result, node.inputs[0], x)
 
 
 def _log_of(x: Node) -> Node | None:
@@ -150,7 +144,7 @@ def _log_of_quotient(x: Node) -> Node | None:
     sum_ = _under_views(total)
     if not _is_exp(e) or sum_.op is not sum_op or sum_.inputs[0] is not e:
         return None
-    return e.inputs[0] - _with_views_of(total, apply(ops.log, (sum_,)))
+    return e.inputs[0] - _moved(apply(ops.log, (sum_,)), total, sum_)
 
 
 def _log1p(node: Node) -> Node | None:
