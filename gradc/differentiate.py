@@ -31,7 +31,7 @@ from gradc.ir import (
     walk,
 )
 from gradc.ops.declare import ZERO, call
-from gradc.ops.elementwise import identity
+from gradc.ops.elementwise import identity, keep_zeros
 from gradc.ops.shaping import add_n, sum_to
 
 
@@ -280,8 +280,13 @@ def _propagate(
             partial = _keep_zero_slices(partial, adjoint, operand, attrs["axes"])
         partial = _own(_typed(partial, operand), adjoint, node)
         if is_masked or op.masks:
-            masked[partial] = hides or (op.masks and any(i.dtype.kind == "b" for i in node.inputs))
+            masked[partial] = hides or _hides(node)
         partials.setdefault(operand, []).append((edge, partial))
+
+
+def _hides(node: Node) -> bool:
+    """True for a selection by a condition of its own, and for what such a one has left behind in an adjoint."""
+    return node.op is keep_zeros or (node.op.masks and any(i.dtype.kind == "b" for i in node.inputs))
 
 
 @lru_cache(maxsize=1024)
@@ -298,8 +303,7 @@ def _apply_rule(rules: Any, k: int, g: Node, node: Node, attrs: dict[str, Any]) 
 def _keep_zeros(partial: Node, adjoint: Node, node: Node) -> Node:
     """An adjoint that `where` masked stays exactly zero through a singular rule: 0 * inf is 0 here, not NaN.
 
-    A partial adjoint is linear in the adjoint, so where that is zero it is zero, or lost: one test finds both. Masks and
-    constants lose nothing.
+    A partial adjoint is linear in the adjoint, so where that is zero it is zero, or NaN. Masks and constants lose nothing.
     """
     if (
         node.op.linear
@@ -307,13 +311,13 @@ def _keep_zeros(partial: Node, adjoint: Node, node: Node) -> Node:
         or all(i is adjoint or i.op is CONSTANT or i.dtype.kind == "b" for i in partial.inputs)
     ):
         return partial
-    return call("where", call("not_equal", adjoint, 0), partial, 0)
+    return apply(keep_zeros, (partial, adjoint))
 
 
 def _keep_zero_slices(partial: Node, adjoint: Node, operand: Node, axes: tuple[int, ...]) -> Node:
     """As `_keep_zeros`, where an entry of the adjoint stands for a slice of the operand."""
     shape = tuple(1 if k in axes else s for k, s in enumerate(operand.shape))
-    return call("where", call("reshape", call("not_equal", adjoint, 0), shape), partial, 0)
+    return apply(keep_zeros, (partial, call("reshape", adjoint, shape)))
 
 
 def _typed(derivative: Node, like: Node) -> Node:

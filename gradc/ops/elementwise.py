@@ -1069,6 +1069,36 @@ select: Op = op(
 )
 
 
+def _keep_zeros_evaluate(x: Any, g: Any) -> Any:
+    out = np.empty(np.broadcast_shapes(np.shape(x), np.shape(g)), np.asarray(x).dtype)
+    np.copyto(out, x)
+    _restore_zeros(g, out)
+    return out
+
+
+def _restore_zeros(g: Any, out: Any) -> None:
+    """One maximum tells whether there is a NaN at all: there hardly ever is."""
+    top = np.maximum.reduce(out, None, initial=-_INF)
+    if top != top:
+        np.copyto(out, 0, where=np.isnan(out) & (g == 0))
+
+
+keep_zeros: Op = op(
+    "keep_zeros",  # x, a product with g: where g is 0 and x is NaN, 0 has met infinity, and wins
+    infer=lambda x, g: TensorType(broadcast_shapes(x.shape, g.shape), x.dtype),
+    evaluate=_keep_zeros_evaluate,
+    vjp=(lambda h, out, x, g: select(logical_or(not_equal(g, 0), equal(x, x)), h), None),
+    jvp=(lambda t, out, x, g: apply(keep_zeros, (t, g)), None),
+    kernel=lambda inputs, out, attrs: Kernel(
+        (do(np.copyto, "{out}, {0}"), do(_restore_zeros, "{1}, {out}")), inplace=(0,)
+    ),
+    elementwise=True,
+    linear=True,
+    masks=True,
+    symbolic="a",
+)
+
+
 where_op = op(
     "where",
     infer=_infer_where,

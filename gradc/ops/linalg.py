@@ -10,6 +10,7 @@ import numpy as np
 from gradc.errors import ShapeError
 from gradc.ir import Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import call, function, op, ufunc_dtype
+from gradc.ops.elementwise import keep_zeros
 from gradc.ops.samples import Sample, cases, normal, sample
 from gradc.types import TensorType, broadcast_shapes, normalize_axis, show_shape
 
@@ -173,7 +174,7 @@ def _spread_last(g: Node, other: Node) -> Node:
 
 
 def _masked_spread(g: Node, other: Node) -> Node:
-    return call("where", call("expand_dims", call("not_equal", g, 0), -1), _spread_last(g, other), 0)
+    return apply(keep_zeros, (_spread_last(g, other), call("expand_dims", g, -1)))
 
 
 vecdot_op: Op = op(
