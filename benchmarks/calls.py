@@ -64,7 +64,8 @@ in place.
 | NumPy calls a person writes | {len(hand)} |
 
 Of the difference, most is in the adjoint of the cross entropy: a person knows that the labels of a row sum to one, and
-writes `softmax - y`; the graph is right for labels that do not, and for logits that are infinite (`at_infinity`).
+writes `softmax - y`; the graph is right for labels that do not, and for logits that are infinite (`at_infinity`). Sums of
+rows are products with ones, which BLAS computes, and the largest logit of each row is found column by column.
 
 ## What a person writes
 

@@ -115,6 +115,42 @@ def test_what_where_masked_stays_exactly_zero(name, order):
     assert gradient(MASKED[name], 0.0, order) == 0 and gradient(MASKED[name], -1.0, order) == 0
 
 
+RECTIFIED = {
+    "relu": gc.relu,
+    "where": lambda z: np.where(z > 0, z, 0),
+    "maximum": lambda z: np.maximum(z, 0),
+}
+
+
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+@pytest.mark.parametrize("name", RECTIFIED)
+def test_an_adjoint_that_happens_to_be_zero_has_derivatives(name, mode):
+    """Where a model fits exactly, the residual is 0 and the Hessian of its square is not."""
+    g = scalar_graph(lambda x: (RECTIFIED[name](2 * np.sin(x)) - 2 * np.sin(1.0)) ** 2 / 2, x=1.0)
+    reverse = gc.differentiate(g, "x")
+    again = gc.differentiate(reverse, "x", of="d_y/d_x", mode=mode)
+    feeds = {"x": 1.0} if mode == "reverse" else {"x": 1.0, "dot_x": 1.0}
+    for chosen in (gc.passes.NONE, gc.passes.EXACT, gc.passes.DEFAULT):
+        found = gc.compile(again, passes=chosen)(feeds)
+        assert found["d_y/d_x"] == 0
+        assert np.isclose(found[list(again.outputs)[-1]], (2 * np.cos(1.0)) ** 2, rtol=1e-14)
+
+
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+@pytest.mark.parametrize("name", ["sqrt", "log", "reciprocal", "bump"])
+def test_what_where_masked_stays_exactly_zero_beside_what_it_did_not(name, mode):
+    """Adjoints of both are mixed by a product of matrices, and the mask's zeros meet infinite factors."""
+    weights = np.array([[1.0, 2.0], [3.0, 4.0]])
+    g = gc.Graph("mixed")
+    x = g.placeholder("x", 2)
+    g.output("y", np.sum(np.exp(weights @ MASKED[name](x) / 100)))
+    again = gc.differentiate(gc.differentiate(g, x), x, of="d_y/d_x", mode=mode)
+    feeds = {"x": np.array([0.0, 3.0])} | ({"dot_x": np.ones(2)} if mode == "forward" else {})
+    for chosen in (gc.passes.NONE, gc.passes.EXACT, gc.passes.DEFAULT):
+        found = gc.compile(again, passes=chosen)(feeds)[list(again.outputs)[-1]]
+        assert found[0] == 0 and np.isfinite(found[1]) and found[1] != 0
+
+
 def test_forward_over_reverse_and_reverse_over_forward():
     g = scalar_graph(lambda x: np.exp(x) * np.sin(x), x=0.7)
     wanted = 2 * np.exp(0.7) * np.cos(0.7)

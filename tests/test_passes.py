@@ -136,6 +136,72 @@ def test_the_gradient_of_a_quotient_by_one_plus_exp_has_no_holes():
     assert [n.op.name for n in exe.graph.nodes].count("exp") == 1
 
 
+SUMS = {
+    "rows": (lambda x, y: x.sum(axis=2), 1),
+    "rows, kept": (lambda x, y: x.sum(axis=2, keepdims=True), 1),
+    "last two": (lambda x, y: x.sum(axis=(1, 2)), 1),
+    "first": (lambda x, y: x.sum(axis=0), 1),
+    "first two, kept": (lambda x, y: x.sum(axis=(0, 1), keepdims=True), 1),
+    "middle": (lambda x, y: x.sum(axis=1), 0),
+    "all": (lambda x, y: x.sum(), 0),
+    "squares": (lambda x, y: np.square(x).sum(axis=2), 1),
+    "products": (lambda x, y: (x * y).sum(axis=2), 1),
+    "products, all": (lambda x, y: (x * y).sum(), 1),
+    "products, used again": (lambda x, y: (x * y).sum(axis=2, keepdims=True) + x * y, 1),
+    "products, broadcast": (lambda x, y: (x * y[0]).sum(axis=2), 1),
+    "products, of a view": (lambda x, y: (x.T * y.T).sum(axis=2), 1),
+    "a view": (lambda x, y: x[:, ::2].sum(axis=2), 0),
+    "nothing": (lambda x, y: x.sum(axis=()), 0),
+    "turned": (lambda x, y: x.T.sum(axis=2), 0),
+    "counts": (lambda x, y: x.astype("i8").sum(axis=2), 0),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_that_blas_adds(name, dtype):
+    function, products = SUMS[name]
+    rng = np.random.default_rng(0)
+    x, y = rng.random((2, 4, 5, 7)).astype(dtype)
+    expected, got = both(function, (x, y), passes.DEFAULT)
+    assert got.dtype == expected.dtype and got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, rtol=1e-6 if dtype == "float32" else 1e-14)
+    g = gc.Graph("sums")
+    g.output("y", function(g.placeholder("x", x.shape, dtype), g.placeholder("y", y.shape, dtype)))
+    ops = [n.op.name for n in gc.compile(g).graph.nodes]
+    assert ops.count("matmul") + ops.count("vecdot") == products and ops.count("sum") == 1 - products
+
+
+@pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_sums_that_blas_adds_know_infinity(axis, special):
+    x = np.ones((10, 10))
+    x[3, 4] = special
+    _, got = both(lambda x: x.sum(axis=axis), (x,), passes.DEFAULT)
+    np.testing.assert_array_equal(got, x.sum(axis=axis))
+    _, got = both(lambda x: (x * x).sum(axis=1), (x,), passes.DEFAULT)
+    np.testing.assert_array_equal(got, (x * x).sum(axis=1))
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: x.sum(axis=1), lambda x: (x * x).sum(axis=1), lambda x: x.T.reshape(-1, 90).sum(axis=0)]
+)
+def test_sums_that_blas_adds_are_as_accurate(function):
+    x = np.random.default_rng(0).random((90, 256))
+    expected, got = both(function, (x,), passes.DEFAULT)
+    exact = function(x.astype(np.longdouble))
+    ours, numpys = [np.sqrt(np.mean(((v - exact) / exact) ** 2)) for v in (got, expected)]
+    assert ours < 1.7 * numpys
+
+
+def test_sums_of_symbolic_sizes_stay():
+    g = gc.Graph("symbolic")
+    g.output("y", g.placeholder("x", ("n", 100)).sum(axis=1))
+    run = gc.compile(g)
+    assert [n.op.name for n in run.graph.nodes if n.inputs] == ["sum"]
+    np.testing.assert_array_equal(run(x=np.ones((0, 100)))["y"], np.zeros(0))
+
+
 def test_what_has_no_value_for_constants_is_an_error_of_the_call_not_of_folding():
     graph = gc.Graph("beyond")
     x = graph.placeholder("x", 3)

@@ -757,3 +757,24 @@ def test_nothing_warns():
         x = np.array([[np.nan, 1.0], [np.nan, 0.0]])
         for function in (np.nanmean, np.nanmax, np.prod, np.cumprod, gc.logsumexp):
             derivatives(lambda v, function=function: function(v, axis=0), x)
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("shape", [(16, 2), (40, 10), (4, 5, 32), (2, 3, 4, 5), (40, 33), (15, 4), (40, 1)])
+@pytest.mark.parametrize("reduce", [np.max, np.min, np.nanmax, np.nanmin])
+def test_extrema_of_few_entries_in_many_rows(reduce, shape, keepdims):
+    """Column by column or row by row: the same number, NaN and zeros of both signs included."""
+    rng = np.random.default_rng(0)
+    for dtype in ("float64", "float32", "int8"):
+        x = rng.integers(-3, 4, shape).astype(dtype)
+        if dtype != "int8":
+            x[x == 2] = np.nan
+            x[..., 0] = np.where(rng.random(shape[:-1]) < 0.2, -0.0, 1)
+        graph = gc.Graph("extrema")
+        graph.output("y", reduce(graph.placeholder("x", shape, dtype), axis=-1, keepdims=keepdims))
+        found = gc.compile(graph)(x=x)["y"]
+        np.testing.assert_array_equal(found, reduce(x, axis=-1, keepdims=keepdims))
+        assert found.dtype == x.dtype
+        assert found.tobytes() == evaluate(graph, {"x": x})[graph.outputs["y"]].tobytes()
+        strided = np.repeat(x, 2, axis=-1)[..., ::2]
+        np.testing.assert_array_equal(evaluate(graph, {"x": strided})[graph.outputs["y"]], found)

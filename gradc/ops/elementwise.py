@@ -1089,9 +1089,7 @@ keep_zeros: Op = op(
     evaluate=_keep_zeros_evaluate,
     vjp=(lambda h, out, x, g: select(logical_or(not_equal(g, 0), equal(x, x)), h), None),
     jvp=(lambda t, out, x, g: apply(keep_zeros, (t, g)), None),
-    kernel=lambda inputs, out, attrs: Kernel(
-        (do(np.copyto, "{out}, {0}"), do(_restore_zeros, "{1}, {out}")), inplace=(0,)
-    ),
+    kernel=lambda inputs, out, attrs: Kernel((do(np.copyto, "{out}, {0}"), do(_restore_zeros, "{1}, {out}")), inplace=(0,)),
     elementwise=True,
     linear=True,
     masks=True,

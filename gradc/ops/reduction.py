@@ -55,7 +55,7 @@ def spread(reduced: Node, like: Node, axes: tuple[int, ...], keepdims: bool) -> 
     return call("broadcast_to", kept(reduced, like, axes, keepdims), like.shape)
 
 
-def reduce_kernel(ufunc: np.ufunc) -> Any:
+def reduce_kernel(ufunc: np.ufunc) -> Callable[..., Kernel]:
     """The kernel of `ufunc.reduce` into a buffer."""
 
     def kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
@@ -276,14 +276,43 @@ def mean_of_ties(t: Node, out: Node, x: Node, axes: tuple[int, ...], keepdims: b
     return sum_(where(wins, t, 0), axes, keepdims=keepdims) / ties
 
 
+_FEW = 32
+_MANY_ROWS = 16
+
+
+def _is_narrow(shape: Sequence[Any], axes: tuple[int, ...]) -> bool:
+    """True for few entries in each of many rows: NumPy is several times as fast column by column, after a copy."""
+    return axes == (len(shape) - 1,) and 1 < shape[-1] <= _FEW and math.prod(shape[:-1]) >= _MANY_ROWS
+
+
 def _extremum(name: str, ufunc: np.ufunc) -> Op:
+    reduce = ufunc.reduce
+    whole = reduce_kernel(ufunc)
+
+    def by_columns(x: Any, columns: Any, out: Any) -> None:
+        np.copyto(columns, x.T)
+        reduce(columns, 0, None, (out if out.ndim < x.ndim else out[..., 0]).T)
+
+    def evaluate(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+        if not _is_narrow(np.shape(x), axes):
+            return reduce(x, axis=axes, keepdims=keepdims)
+        out = np.empty(reduced_shape(x.shape, axes, keepdims), x.dtype)
+        by_columns(x, np.empty(x.shape[::-1], x.dtype), out)
+        return out
+
+    def kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+        (x,) = inputs
+        if not _is_narrow(x.shape, attrs["axes"]):
+            return whole(inputs, out, attrs)
+        return Kernel((Call(by_columns, f"{name}_by_columns", "{0}, {s0}, {out}"),), (), (TensorType(x.shape[::-1], x.dtype),))
+
     return op(
         name,
         infer=_infer_extremum,
-        evaluate=lambda x, *, axes, keepdims: ufunc.reduce(x, axis=axes, keepdims=keepdims),
+        evaluate=evaluate,
         vjp=(lambda g, out, x, *, axes, keepdims: share_ties(g, out, x, axes, keepdims),),
         jvp=(lambda t, out, x, *, axes, keepdims: mean_of_ties(t, out, x, axes, keepdims),),
-        kernel=reduce_kernel(ufunc),
+        kernel=kernel,
         masks=True,
         reduces=True,
     )
@@ -509,8 +538,8 @@ def nanmin(x: Any, axis: Any = None, out: Any = None, keepdims: Any = False, ini
 
 
 def _at_infinity(x: Any, top: Any, out: Any) -> None:
-    """Where the largest entry is infinite, inf - inf is 0: entries that tie for it."""
-    if np.isinf(top).any():
+    """Where the largest entry is infinite, inf - inf is 0: entries that tie for it. One product tells whether any is."""
+    if not np.vdot(top, top) < _INF:
         np.copyto(out, 0, where=np.isinf(x) & (x == top))
 
 

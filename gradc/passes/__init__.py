@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gradc.errors import ArgumentError
 from gradc.ir import Graph
+from gradc.passes.contract import contract
 from gradc.passes.cse import cse, sharing
 from gradc.passes.fold import fold, folding
 from gradc.passes.prune import prune
@@ -26,9 +27,23 @@ stable.__name__ = "stable"
 
 NONE: tuple[Pass, ...] = ()
 EXACT: tuple[Pass, ...] = (clean, prune)
-DEFAULT: tuple[Pass, ...] = (rederive, stable, prune)
+DEFAULT: tuple[Pass, ...] = (rederive, stable, contract, prune)
 
-__all__ = ["DEFAULT", "EXACT", "NONE", "Pass", "PassReport", "clean", "cse", "fold", "optimise", "prune", "rederive", "simplify"]
+__all__ = [
+    "DEFAULT",
+    "EXACT",
+    "NONE",
+    "Pass",
+    "PassReport",
+    "clean",
+    "contract",
+    "cse",
+    "fold",
+    "optimise",
+    "prune",
+    "rederive",
+    "simplify",
+]
 
 
 class PassReport(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 from gradc import ops
 from gradc.ir import CONSTANT, Node, Op, apply, constant
 from gradc.ops.activations import sigmoid_op, sigmoid_slope
-from gradc.ops.elementwise import select, tanh_slope, where_op
+from gradc.ops.elementwise import keep_zeros, select, tanh_slope, where_op
 from gradc.ops.reduction import max_op, reduced_shape, sum_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op
 from gradc.ops.slices import place_op, placed_sum
@@ -276,6 +276,12 @@ def _sum(node: Node) -> Node | None:
     return apply(ops.negative, (apply(sum_op, terms.inputs, node.attrs),)) if terms.op is ops.negative else None
 
 
+def _kept_zeros(node: Node) -> Node | None:
+    """A sign moves out, to where a sum or a product may take it up; only the sign of a zero may change."""
+    x, g = node.inputs
+    return apply(ops.negative, (apply(keep_zeros, (x.inputs[0], g)),)) if x.op is ops.negative and x.type == node.type else None
+
+
 def _placed_terms(node: Node) -> Node | None:
     """Adjoints of slices are added where they are; only the sign of a zero may change."""
     terms = node.inputs
@@ -310,6 +316,7 @@ SUMS: Rules = {
     ops.add: (_placed_terms,),
     add_n: (_placed_terms,),
     sum_op: (_sum,),
+    keep_zeros: (_kept_zeros,),
     ops.subtract: (*FORMS[ops.subtract], _placed_terms),
     ops.multiply: (_scalings, _common_scale, _twice_divided),
 }

@@ -1,0 +1,103 @@
+"""Sums as products with ones, and sums of products as inner products: what BLAS adds several times as fast as a reduction.
+
+The terms are added in another order. Along the last axis NumPy adds pairwise, and a product with ones is as accurate for few
+terms only; an inner product is for many, and over the first axis, where NumPy adds one by one, BLAS is more accurate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from gradc import ops
+from gradc.ir import Graph, Node, apply, constant, set_origin
+from gradc.ops.linalg import matmul_op, vecdot_op
+from gradc.ops.reduction import sum_op
+from gradc.ops.shaping import reshape_op
+from gradc.passes.rewrite import rebuilt
+from gradc.types import is_static
+
+MOST_ALONG_ROWS = 256
+MOST = 4096
+"""How many terms a sum may have: along the last axis with ones, and otherwise."""
+
+LEAST = 64
+"""The fewest entries for which it pays."""
+
+
+def contract(graph: Graph) -> Graph:
+    """Sums over the first or the last axes, of up to `MOST` terms each, as products that BLAS computes."""
+    found = {node for node in graph.nodes if node.op is sum_op and _fits(node)}
+    if not found:
+        return graph
+    uses = Counter([i for node in graph.nodes for i in node.inputs] + list(graph.outputs.values()))
+    new: dict[Node, Node] = {}
+    ones: dict[Any, Node] = {}
+    outer = set_origin(None)
+    try:
+        for node in graph.nodes:
+            current = rebuilt(node, tuple([new[i] for i in node.inputs]))
+            if node in found:
+                set_origin(node.origin)
+                current = _product(current, uses[node.inputs[0]] == 1, ones)
+            new[node] = current
+    finally:
+        set_origin(outer)
+    return Graph.of(graph.name, graph.placeholders, {name: new[node] for name, node in graph.outputs.items()})
+
+
+def _fits(node: Node) -> bool:
+    x, axes = node.inputs[0], node.attr("axes")
+    return (
+        x.dtype in (np.float32, np.float64)
+        and is_static(x.shape)
+        and bool(axes)
+        and math.prod(x.shape) >= LEAST
+        and math.prod(x.shape[a] for a in axes) <= MOST
+        and _is_laid_out(x)
+    )
+
+
+def _is_laid_out(x: Node) -> bool:
+    """True unless `x` is a view that leaves the order of its entries in memory."""
+    while x.op is reshape_op:
+        x = x.inputs[0]
+    return not x.op.view
+
+
+def _product(node: Node, alone: bool, ones: dict[Any, Node]) -> Node:
+    """What takes the place of a sum; of a sum of products only where nothing else needs the products. `ones` are shared."""
+    x, axes = node.inputs[0], node.attr("axes")
+    terms = math.prod(x.shape[a] for a in axes)
+    sums = math.prod(x.shape) // terms
+    if axes == tuple(range(x.ndim - len(axes), x.ndim)):
+        factors = _factors(x) if alone else None
+        if factors is not None:
+            total = apply(vecdot_op, tuple(ops.reshape(f, (sums, terms)) for f in factors))
+        elif sums > 1 and terms <= MOST_ALONG_ROWS:
+            total = apply(matmul_op, (ops.reshape(x, (sums, terms)), _ones((terms, 1), x, ones)))
+        else:
+            return node
+    elif axes == tuple(range(len(axes))):
+        total = apply(matmul_op, (_ones((1, terms), x, ones), ops.reshape(x, (terms, sums))))
+    else:
+        return node
+    return ops.reshape(total, node.shape)
+
+
+def _factors(x: Node) -> tuple[Node, Node] | None:
+    if x.op is ops.square:
+        return (x.inputs[0], x.inputs[0]) if _is_laid_out(x.inputs[0]) else None
+    if x.op is ops.multiply and all(i.type == x.type and _is_laid_out(i) for i in x.inputs):
+        return x.inputs[0], x.inputs[1]
+    return None
+
+
+def _ones(shape: tuple[int, int], like: Node, known: dict[Any, Node]) -> Node:
+    key = shape, like.dtype
+    if key not in known:
+        known[key] = constant(np.ones(shape, like.dtype))
+    return known[key]
