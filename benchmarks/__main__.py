@@ -31,7 +31,7 @@ NOTES = (
     "timed: losses, values, gradients and the change of every weight agree within 2e-3 (float32) or 1e-9 (float64) of the "
     "largest entry. A side that differs is not timed, and is listed as missing.",
     "Each framework has a process of its own (gradc and hand-written NumPy share one, and so the BLAS); only one is active at "
-    "a time, in an order that rotates from round to round. Every side uses its default threads.",
+    "a time, in an order that is shuffled anew in each round. Every side uses its default threads.",
     "A figure is the median of the rounds; a ratio is the median of the ratios within each round. A batch starts when the "
     "processors are idle, or after a second (a minute in a run at most): other programs, not results, decide that.",
     '"hand" is NumPy with preallocated buffers, gradients derived by hand, and the bar; "hand-blocked" the same over blocks that '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
@@ -65,7 +66,7 @@ def measure(workload: Workload, sides: Iterable[str], workers: dict[str, Worker]
             batches[side] = _worker(side, workers).calibrate(side)
     timings.rounds = {side: [] for side in batches}
     for number in range(rounds):
-        for side in _rotated(list(batches), number):
+        for side in _shuffled(list(batches), number):
             wait_until_idle()
             timings.rounds[side].append(_worker(side, workers).time(side, batches[side]))
     for worker in workers.values():
@@ -96,6 +97,6 @@ def _worker(side: str, workers: dict[str, Worker]) -> Worker:
     return workers[process]
 
 
-def _rotated(items: list[Any], by: int) -> list[Any]:
-    cut = by % len(items) if items else 0
-    return items[cut:] + items[:cut]
+def _shuffled(items: list[Any], number: int) -> list[Any]:
+    """Another order each round: no side always follows the same one, and finds what that left in the caches."""
+    return random.Random(number).sample(items, len(items))
