@@ -383,3 +383,30 @@ def test_exact_passes_put_no_view_in_the_place_of_a_copy(build):
     value = np.random.default_rng(0).standard_normal((7, 300))
     found = [g.compile(passes=level)(x=value)["y"] for level in (passes.NONE, passes.EXACT)]
     assert equal(*found)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64"])
+def test_numbers_in_kernels_are_arrays_made_before_the_call(dtype):
+    """Among floats; an integer operand is compared with the number itself, which may promote it."""
+    g = gc.Graph("numbers")
+    x = g.placeholder("x", 4, dtype)
+    g.output("relu6", gc.relu6(x))
+    g.output("sigmoid", gc.sigmoid(x))
+    run = gc.compile(g)
+    values = np.array([-3, 0, 2, 9], dtype)
+    found, expected = run(x=values), gc.evaluate(g, {"x": values})
+    for name in g.outputs:
+        np.testing.assert_array_equal(found[name], expected[g.outputs[name]])
+        assert found[name].dtype == expected[g.outputs[name]].dtype
+    calls = run.source[run.source.index("def run") :]
+    assert (f"maximum(v1, {dtype}_0, out=" in calls) == (dtype != "int64")
+
+
+def test_numbers_in_kernels_of_long_schedules():
+    g = gc.Graph("long")
+    x = y = g.placeholder("x", 3)
+    for _ in range(600):
+        y = gc.sigmoid(y) + x
+    g.output("y", y)
+    values = np.array([-1.0, 0.0, 1.0])
+    np.testing.assert_array_equal(gc.compile(g)(x=values)["y"], gc.evaluate(g, {"x": values})[g.outputs["y"]])

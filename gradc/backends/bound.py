@@ -9,7 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from gradc.backends.numpy import BITS, ArenaArrays, Emitter, Run, memory_comments, without_warnings
+from gradc.backends.numpy import (
+    BITS,
+    ArenaArrays,
+    Emitter,
+    Run,
+    first_array,
+    literal,
+    memory_comments,
+    with_literal_fields,
+    without_warnings,
+)
 from gradc.ir import Array, paused_collector
 from gradc.plan import COPY, Plan
 from gradc.types import TensorType
@@ -50,6 +60,8 @@ class LongProgram:
             else:
                 buffers = [memory.scratch(k) for k in scratch]
                 for function, _, arguments in plan.calls(node, kernel):
+                    if isinstance(function, np.ufunc):
+                        arguments = with_literal_fields(arguments)
                     calls.append(_binder(arguments)(function, operands, result, buffers))
         return without_warnings(_long_run(plan, calls, memory))
 
@@ -62,12 +74,16 @@ def _store(out: Array, evaluate: Callable[..., Any], operands: list[Array], attr
 def _binder(template: str) -> Callable[..., Callable[[], Any]]:
     """From the arguments of a `Call`, the function that binds it to operands, result and scratch."""
 
+    def place(field: str) -> str:
+        return "out" if field == "out" else f"s[{field[1:]}]" if field.startswith("s") else f"x[{field}]"
+
     def argument(field: str, spec: str | None) -> str:
-        place = "out" if field == "out" else f"s[{field[1:]}]" if field.startswith("s") else f"x[{field}]"
-        return f"bits({place})" if spec == "bits" else place
+        if field == "literal":
+            return f"literal({spec!r}, {place(first_array(template))}.dtype)"
+        return f"bits({place(field)})" if spec == "bits" else place(field)
 
     arguments = "".join(text + (argument(field, spec) if field else "") for text, field, spec, _ in Formatter().parse(template))
-    made = eval(f"lambda f, x, out, s: partial(f, {arguments})", {"partial": partial, "bits": _as_bits})
+    made = eval(f"lambda f, x, out, s: partial(f, {arguments})", {"partial": partial, "bits": _as_bits, "literal": literal})
     return made  # type: ignore[no-any-return]
 
 

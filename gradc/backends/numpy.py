@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextvars
 import keyword
+import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from string import Formatter
 from typing import Any
 
@@ -19,7 +20,7 @@ from gradc.ir import Array, Call, Kernel, Node, call_text
 from gradc.packing import ALIGNMENT
 from gradc.plan import COPY, Home, Plan, Step, nbytes_of
 from gradc.tiles import Tiling
-from gradc.types import TensorType
+from gradc.types import DType, TensorType
 
 BITS = {1: np.dtype("int8"), 2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
 
@@ -351,18 +352,38 @@ class Emitter:
             self._loop.parts[f"s{number}"] = lambda memory, a, b: memory.scratch(number)[: b - a]
 
     def _fill(self, call: Call, node: Node, scratch: tuple[int, ...]) -> Iterator[str]:
-        for text, field, spec, _ in Formatter().parse(call.arguments):
+        arguments = call.arguments
+        if isinstance(call.function, np.ufunc):
+            arguments = with_literal_fields(arguments)
+            dtype = self._dtype_of(first_array(arguments), node, scratch)
+        for text, field, spec, _ in Formatter().parse(arguments):
             yield text
             if field is None:
                 continue
             if field.startswith("s"):
                 yield f"s{scratch[int(field[1:])]}"
                 continue
+            if field == "literal":
+                yield self._literal(spec or "", dtype)
+                continue
             value = node if field == "out" else node.inputs[int(field)]
             if spec == "bits":
                 yield self._bits(value)
             else:
                 yield self._name(value)
+
+    def _dtype_of(self, field: str, node: Node, scratch: tuple[int, ...]) -> DType:
+        if field.startswith("s"):
+            return self.plan.scratch[scratch[int(field[1:])]].dtype
+        return self.plan.types[node if field == "out" else node.inputs[int(field)]].dtype
+
+    def _literal(self, text: str, dtype: DType) -> str:
+        """The name of a number as an array made beforehand: NumPy would make one of a Python number at every call."""
+        if dtype.kind != "f":
+            return text
+        name = f"{dtype.name}_{text}".replace("-", "minus_").replace(".", "p").replace("+", "")
+        self.scope[name] = literal(text, dtype)
+        return name
 
     def _function(self, name: str, function: Any) -> str:
         """A global name for `function`, its own where that is free."""
@@ -429,6 +450,27 @@ class Emitter:
                 source = f"c{len(pending)}"
             pending.append((self.targets[name], source))
         self.lines += [f"copyto({target}, {source})" for target, source in pending]
+
+
+_LITERAL = re.compile(r"(?:^|(?<=, ))(-?\d[-+.\de]*)(?=,)")
+
+
+@lru_cache(maxsize=1024)
+def with_literal_fields(arguments: str) -> str:
+    """The arguments of a `Call`, with `{literal:0}` for the number 0."""
+    return _LITERAL.sub(r"{literal:\1}", arguments)
+
+
+@lru_cache(maxsize=1024)
+def first_array(arguments: str) -> str:
+    """The field of the first argument that is no number: it decides which dtype numbers take."""
+    return next(field for _, field, _, _ in Formatter().parse(arguments) if field and field != "literal")
+
+
+def literal(text: str, dtype: DType) -> Array | float:
+    """A number in a `Call`: a 0-d array among floats, a Python number among integers, which it may promote."""
+    number = float(text) if set(text) & set(".e") else int(text)
+    return np.array(number, dtype) if dtype.kind == "f" else number
 
 
 def _fresh_values(plan: Plan) -> tuple[dict[Node, list[Node]], dict[Node, list[Node]]]:

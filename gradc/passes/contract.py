@@ -18,7 +18,7 @@ from gradc.ops.linalg import matmul_op, vecdot_op
 from gradc.ops.reduction import sum_op
 from gradc.ops.shaping import reshape_op
 from gradc.passes.rewrite import rebuilt
-from gradc.types import is_static
+from gradc.types import Shape, is_static
 
 MOST_ALONG_ROWS = 256
 MOST = 4096
@@ -76,16 +76,21 @@ def _product(node: Node, alone: bool, ones: dict[Any, Node]) -> Node:
     if axes == tuple(range(x.ndim - len(axes), x.ndim)):
         factors = _factors(x) if alone else None
         if factors is not None:
-            total = apply(vecdot_op, tuple(ops.reshape(f, (sums, terms)) for f in factors))
+            rows = {f: _shaped(f, (sums, terms) if sums > 1 else (terms,)) for f in factors}
+            total = apply(vecdot_op, tuple(rows[f] for f in factors))
         elif sums > 1 and terms <= MOST_ALONG_ROWS:
-            total = apply(matmul_op, (ops.reshape(x, (sums, terms)), _ones((terms, 1), x, ones)))
+            total = apply(matmul_op, (_shaped(x, (sums, terms)), _ones((terms, 1), x, ones)))
         else:
             return node
     elif axes == tuple(range(len(axes))):
-        total = apply(matmul_op, (_ones((1, terms), x, ones), ops.reshape(x, (terms, sums))))
+        total = apply(matmul_op, (_ones((1, terms), x, ones), _shaped(x, (terms, sums))))
     else:
         return node
-    return ops.reshape(total, node.shape)
+    return _shaped(total, node.shape)
+
+
+def _shaped(x: Node, shape: Shape) -> Node:
+    return x if x.shape == shape else ops.reshape(x, shape)
 
 
 def _factors(x: Node) -> tuple[Node, Node] | None:
