@@ -18,7 +18,7 @@ from gradc.ops.linalg import matmul_op, vecdot_op
 from gradc.ops.reduction import sum_op
 from gradc.ops.shaping import reshape_op
 from gradc.passes.rewrite import rebuilt
-from gradc.types import Shape, is_static
+from gradc.types import Shape, is_static, size_of
 
 MOST_ALONG_ROWS = 256
 MOST = 4096
@@ -51,12 +51,13 @@ def contract(graph: Graph) -> Graph:
 
 def _fits(node: Node) -> bool:
     x, axes = node.inputs[0], node.attr("axes")
+    reduced = tuple(x.shape[a] for a in axes)
     return (
         x.dtype in (np.float32, np.float64)
-        and is_static(x.shape)
         and bool(axes)
-        and math.prod(x.shape) >= LEAST
-        and math.prod(x.shape[a] for a in axes) <= MOST
+        and is_static(reduced)
+        and size_of(reduced) <= MOST
+        and (not is_static(x.shape) or size_of(x.shape) >= LEAST)
         and _is_laid_out(x)
     )
 
@@ -72,13 +73,13 @@ def _product(node: Node, alone: bool, ones: dict[Any, Node]) -> Node:
     """What takes the place of a sum; of a sum of products only where nothing else needs the products. `ones` are shared."""
     x, axes = node.inputs[0], node.attr("axes")
     terms = math.prod(x.shape[a] for a in axes)
-    sums = math.prod(x.shape) // terms
+    sums = size_of(tuple(s for k, s in enumerate(x.shape) if k not in axes))
     if axes == tuple(range(x.ndim - len(axes), x.ndim)):
         factors = _factors(x) if alone else None
         if factors is not None:
-            rows = {f: _shaped(f, (sums, terms) if sums > 1 else (terms,)) for f in factors}
+            rows = {f: _shaped(f, (terms,) if sums == 1 else (sums, terms)) for f in factors}
             total = apply(vecdot_op, tuple(rows[f] for f in factors))
-        elif sums > 1 and terms <= MOST_ALONG_ROWS:
+        elif sums != 1 and terms <= MOST_ALONG_ROWS:
             total = apply(matmul_op, (_shaped(x, (sums, terms)), _ones((terms, 1), x, ones)))
         else:
             return node
