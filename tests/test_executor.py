@@ -180,6 +180,27 @@ def test_updates_into_other_layouts_swaps_and_refusals():
         step(a=[1.0, 2.0, 3.0], b=u)
 
 
+@pytest.mark.parametrize("count", [2, 6])
+def test_one_array_for_two_updates_is_refused_at_every_call(count):
+    """With few updates of a type by comparing them, with many by a set."""
+    g = gc.Graph("many")
+    nodes = [g.placeholder(f"w{k}", 3) for k in range(count)]
+    for k, node in enumerate(nodes):
+        g.output(f"next{k}", node + nodes[k - 1])
+    step = gc.compile(g, updates={f"w{k}": f"next{k}" for k in range(count)})
+    arrays = {f"w{k}": np.full(3, 1.0) for k in range(count)}
+    step(arrays)
+    whole = np.ones(4)
+    for wrong in ({"w1": arrays["w0"]}, {"w0": whole[:3], "w1": whole[1:]}, {"w0": arrays["w1"][:]}):
+        before = {name: array.copy() for name, array in arrays.items()}
+        with pytest.raises(errors.FeedError, match="shares memory"):
+            step(arrays | wrong)
+        assert all(equal(arrays[name], before[name]) for name in arrays)
+    last = arrays[f"w{count - 1}"].copy()
+    step(arrays | {"w0": whole[:3]})
+    assert equal(whole, [*(1 + last), 1])
+
+
 def test_out_arrays():
     g = gc.Graph("g")
     x = g.placeholder("x", 3)

@@ -11,6 +11,7 @@ import keyword
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
+from itertools import combinations
 from string import Formatter
 from typing import Any
 
@@ -184,15 +185,26 @@ class Emitter:
         return lines if len(lines) > 1 else []
 
     def _overlap_guards(self) -> list[str]:
-        """Updated arrays are writable and share memory with no other feed: their owners are other objects."""
-        feeds = {name: self.names[node] for name, node in self.plan.graph.placeholders.items()}
+        """Updated arrays are writable and share memory with no other feed: their owners are other objects.
+
+        Arrays that own their memory, as most do, are told apart by a few comparisons, where a few are enough.
+        """
+        feeds = self.plan.graph.placeholders
         targets = [feeds[name] for name in self.targets]
-        others = [v for v in feeds.values() if v not in targets]
         if not targets:
             return []
         self.scope["apart"] = _apart
-        guards = [f"not {v}.flags.writeable" for v in targets]
-        return [*guards, f"not apart(({', '.join(targets)},), ({''.join(f'{v}, ' for v in others)}))"]
+        names = [self.names[node] for node in feeds.values()]
+        updated = [self.names[node] for node in targets]
+        others = "".join(f"{name}, " for name in names if name not in updated)
+        apart = f"not apart(({', '.join(updated)},), ({others}))"
+        types = self.plan.types
+        alike = [(a, b) for a, b in combinations(feeds.values(), 2) if types[a] == types[b] and {a, b} & set(targets)]
+        writeable = [f"not {name}.flags.writeable" for name in updated]
+        if len(alike) > len(names):
+            return [*writeable, apart]
+        views = " or ".join(f"{name}.base is not None" for name in names)
+        return [*writeable, *(f"{self.names[a]} is {self.names[b]}" for a, b in alike), f"({views}) and {apart}"]
 
     # values
 
