@@ -9,18 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from gradc.backends.numpy import (
-    BITS,
-    ArenaArrays,
-    Emitter,
-    Run,
-    first_array,
-    literal,
-    memory_comments,
-    with_literal_fields,
-    without_warnings,
-)
+from gradc.backends.arena import ArenaArrays
+from gradc.backends.literals import first_array, literal, with_literal_fields
+from gradc.backends.numpy import Emitter, Run, memory_comments, without_warnings
 from gradc.ir import Array, paused_collector
+from gradc.ops.recipes import as_bits
 from gradc.plan import COPY, Plan
 from gradc.types import TensorType
 
@@ -83,12 +76,8 @@ def _binder(template: str) -> Callable[..., Callable[[], Any]]:
         return f"bits({place(field)})" if spec == "bits" else place(field)
 
     arguments = "".join(text + (argument(field, spec) if field else "") for text, field, spec, _ in Formatter().parse(template))
-    made = eval(f"lambda f, x, out, s: partial(f, {arguments})", {"partial": partial, "bits": _as_bits, "literal": literal})
+    made = eval(f"lambda f, x, out, s: partial(f, {arguments})", {"partial": partial, "bits": as_bits, "literal": literal})
     return made  # type: ignore[no-any-return]
-
-
-def _as_bits(array: Array) -> Array:
-    return array.view(BITS[array.dtype.itemsize])
 
 
 def _long_run(plan: Plan, calls: list[Callable[[], Any]], memory: ArenaArrays) -> Run:

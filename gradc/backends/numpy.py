@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import contextvars
 import keyword
-import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache, partial
-from itertools import combinations
+from functools import partial
 from string import Formatter
 from typing import Any
 
 import numpy as np
 
+from gradc.backends.arena import ArenaArrays
+from gradc.backends.guards import apart, guard_lines
+from gradc.backends.literals import first_array, literal, with_literal_fields
 from gradc.ir import Array, Call, Kernel, Node, call_text
-from gradc.packing import ALIGNMENT
-from gradc.plan import COPY, Home, Plan, Step, nbytes_of
+from gradc.ops.recipes import BITS
+from gradc.plan import COPY, Home, Plan, Step
 from gradc.tiles import Tiling
-from gradc.types import DType, TensorType
-
-BITS = {1: np.dtype("int8"), 2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
+from gradc.types import DType
 
 
 class Program:
@@ -62,52 +61,6 @@ def without_warnings(run: Run) -> Run:
     return partial(context.run, run)
 
 
-class ArenaArrays:
-    """One arena, and the arrays in it that are bound before any call."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        block = np.empty(plan.arena_bytes + ALIGNMENT, np.uint8)
-        skip = -block.ctypes.data % ALIGNMENT
-        self._arena = block[skip : skip + plan.arena_bytes]
-        self._arrays: dict[Node | int, Array] = {}
-
-    def scratch(self, number: int) -> Array:
-        return self._in_arena(number, self._plan.scratch[number])
-
-    def tile(self, node: Node) -> Array:
-        """The block of memory that a loop computes a value in, part by part."""
-        tiling = next(t for t in self._plan.tilings if node in t.nodes)
-        return self._in_arena(node, tiling.block_type(self._plan.types[node]))
-
-    def value(self, node: Node) -> Array:
-        """The array of a value in the arena, of a constant, or of a view of one."""
-        found = self._arrays.get(node)
-        if found is not None:
-            return found
-        chain = [node]
-        while self._plan.home[node] is Home.VIEW and node.inputs[0] not in self._arrays:
-            node = node.inputs[0]
-            chain.append(node)
-        for link in reversed(chain):
-            self._arrays[link] = self._make(link)
-        return self._arrays[chain[0]]
-
-    def _make(self, node: Node) -> Array:
-        home = self._plan.home[node]
-        if home is Home.CONSTANT:
-            return node.op.evaluate(**self._plan.attrs.get(node, {}) or dict(node.attrs))  # type: ignore[no-any-return]
-        if home is Home.ARENA:
-            return self._in_arena(node, self._plan.types[node])
-        attrs = self._plan.attrs.get(node, {})
-        return node.op.evaluate(self._arrays[node.inputs[0]], **attrs)  # type: ignore[no-any-return]
-
-    def _in_arena(self, key: Node | int, array_type: TensorType) -> Array:
-        if not nbytes_of(array_type):
-            return np.empty(array_type.shape, array_type.dtype)
-        return np.ndarray(array_type.shape, array_type.dtype, self._arena, self._plan.offset[key])
-
-
 Part = Callable[[ArenaArrays, int, int], Array]
 """Makes the array that a loop's step works on, from the memory and the rows from and to."""
 
@@ -137,7 +90,7 @@ class Emitter:
     def __init__(self, plan: Plan, timed: bool = False) -> None:
         self.plan = plan
         self.names = {node: f"v{k}" for k, node in enumerate(plan.graph.nodes, 1)}
-        self.scope: dict[str, Any] = {"empty": np.empty, "copyto": np.copyto, "ndarray": np.ndarray}
+        self.scope: dict[str, Any] = {"empty": np.empty, "copyto": np.copyto, "ndarray": np.ndarray, "apart": apart}
         self.bound: dict[str, Callable[[ArenaArrays], Any]] = {}
         self.lines: list[str] = []
         self.marks: list[Node] = []
@@ -162,49 +115,9 @@ class Emitter:
         returned = "{" + ", ".join(f"{name!r}: {self._output_name(k)}" for k, (name, _) in enumerate(self.plan.outputs)) + "}"
         feeds = [self.names[n] for n in self.plan.graph.placeholders.values()]
         parameters = [*feeds, *(f"{u}=None" for u in self.targets.values()), "out=None", "checked=False"]
-        head = [f"def run({', '.join(parameters)}):", *self._checks()]
+        guards = guard_lines(self.plan, self.names, self.targets, self._dtype)
+        head = [f"def run({', '.join(parameters)}):", *guards]
         return "\n".join([*head, *(f"    {line}" for line in self.lines), f"    return {returned}", ""])
-
-    def _checks(self) -> list[str]:
-        """Guards: None for feeds that are not exactly as planned; the caller then converts or refuses them."""
-        feeds = self.plan.graph.placeholders
-        if not self.targets.keys() <= feeds.keys():  # what nothing reads is updated all the same: the caller passes its array
-            return ["    if not checked:", "        return None"]
-        guards = []
-        for node in feeds.values():
-            name, node_type = self.names[node], self.plan.types[node]
-            dtype = self._dtype(node_type.dtype)
-            guards.append(
-                f"{name}.__class__ is not ndarray or {name}.dtype is not {dtype} or {name}.shape != {node_type.shape} "
-                f"or not {name}.flags.c_contiguous"
-            )
-        guards += self._overlap_guards()
-        lines = ["    if not checked:"]
-        lines += [f"        if {guard}:\n            return None" for guard in guards]
-        lines += [f"        {u} = {self.names[feeds[t]]}" for t, u in self.targets.items()]
-        return lines if len(lines) > 1 else []
-
-    def _overlap_guards(self) -> list[str]:
-        """Updated arrays are writable and share memory with no other feed: their owners are other objects.
-
-        Arrays that own their memory, as most do, are told apart by a few comparisons, where a few are enough.
-        """
-        feeds = self.plan.graph.placeholders
-        targets = [feeds[name] for name in self.targets]
-        if not targets:
-            return []
-        self.scope["apart"] = _apart
-        names = [self.names[node] for node in feeds.values()]
-        updated = [self.names[node] for node in targets]
-        others = "".join(f"{name}, " for name in names if name not in updated)
-        apart = f"not apart(({', '.join(updated)},), ({others}))"
-        types = self.plan.types
-        alike = [(a, b) for a, b in combinations(feeds.values(), 2) if types[a] == types[b] and {a, b} & set(targets)]
-        writeable = [f"not {name}.flags.writeable" for name in updated]
-        if len(alike) > len(names):
-            return [*writeable, apart]
-        views = " or ".join(f"{name}.base is not None" for name in names)
-        return [*writeable, *(f"{self.names[a]} is {self.names[b]}" for a, b in alike), f"({views}) and {apart}"]
 
     # values
 
@@ -464,27 +377,6 @@ class Emitter:
         self.lines += [f"copyto({target}, {source})" for target, source in pending]
 
 
-_LITERAL = re.compile(r"(?:^|(?<=, ))(-?\d[-+.\de]*)(?=,)")
-
-
-@lru_cache(maxsize=1024)
-def with_literal_fields(arguments: str) -> str:
-    """The arguments of a `Call`, with `{literal:0}` for the number 0."""
-    return _LITERAL.sub(r"{literal:\1}", arguments)
-
-
-@lru_cache(maxsize=1024)
-def first_array(arguments: str) -> str:
-    """The field of the first argument that is no number: it decides which dtype numbers take."""
-    return next(field for _, field, _, _ in Formatter().parse(arguments) if field and field != "literal")
-
-
-def literal(text: str, dtype: DType) -> Array | float:
-    """A number in a `Call`: a 0-d array among floats, a Python number among integers, which it may promote."""
-    number = float(text) if set(text) & set(".e") else int(text)
-    return np.array(number, dtype) if dtype.kind == "f" else number
-
-
 def _fresh_values(plan: Plan) -> tuple[dict[Node, list[Node]], dict[Node, list[Node]]]:
     """Each result in memory of its own with the views of it, and the steps after which those are dead."""
     local: dict[Node, list[Node]] = {n: [] for n in plan.order if plan.home[n] is Home.FRESH}
@@ -528,26 +420,6 @@ def _where(plan: Plan, node: Node, numbers: Mapping[Node, int]) -> str:
     if home is Home.VIEW:
         return f"view of v{numbers[plan.root[node]]}"
     return home.name.lower() if home else ""
-
-
-def _apart(targets: tuple[Array, ...], others: tuple[Array, ...]) -> bool:
-    """True when no target can share memory with another array, as seen from who owns the memory."""
-    owners = set()
-    for array in targets:
-        if array.base is not None:
-            return False
-        owners.add(id(array))
-    if len(owners) < len(targets):
-        return False
-    for array in others:
-        base = array.base
-        if base is None:
-            base = array
-        elif base.__class__ is not np.ndarray or base.base is not None:
-            return False
-        if id(base) in owners:
-            return False
-    return True
 
 
 class TimedProgram:
