@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +19,11 @@ from gradc.ir import Array, Graph, Node, paused_collector
 from gradc.measure import Memory, Profile, memory_of, profile
 from gradc.passes import DEFAULT, PassReport, optimise
 from gradc.plan import Plan, make_plan
-from gradc.types import Dim, TensorType, as_size, show_shape
+from gradc.types import Dim, TensorType, as_size, resolve_shape, show_shape
 
 _KEPT_PROGRAMS = 8
 _LONG_NODES = 1000
+_SMALL_BYTES = 1 << 16
 _TYPICAL_SIZE = 64
 
 
@@ -212,9 +214,19 @@ class Executable:
 
     def _program(self, dims: Mapping[str, int]) -> Program | LongProgram:
         with paused_collector():
-            if len(self.graph.nodes) > _LONG_NODES:
+            if self._is_long(dims):
                 return LongProgram(self._plan(dims, resident=True), lambda: self._plan(dims))
             return Program(self._plan(dims))
+
+    def _is_long(self, dims: Mapping[str, int]) -> bool:
+        """True for many calls on small arrays: to copy feeds in and results out costs next to nothing, and none needs tiles."""
+        if len(self.graph.nodes) <= _LONG_NODES:
+            return False
+        outputs = self.graph.outputs
+        copied = [*self.graph.placeholders.values(), *(outputs[n] for n in (*self._outputs, *self._updates.values()))]
+        types = {node.type for node in self.graph.nodes}
+        sizes = {t: t.dtype.itemsize * math.prod(resolve_shape(t.shape, dims)) for t in types}
+        return max(max(sizes.values()), sum(sizes[node.type] for node in copied)) <= _SMALL_BYTES
 
     def _plan(self, dims: Mapping[str, int], resident: bool = False, tiled: bool = True) -> Plan:
         outputs = self.graph.outputs
@@ -255,7 +267,8 @@ class Executable:
         for name, size in dims.items():
             as_size(size, f"memory: {name}")
         unknown = frozenset(names - dims.keys())
-        return memory_of(self._plan({**dict.fromkeys(unknown, _TYPICAL_SIZE), **dims}, tiled=not unknown), unknown)
+        sizes = {**dict.fromkeys(unknown, _TYPICAL_SIZE), **dims}
+        return memory_of(self._plan(sizes, resident=self._is_long(sizes), tiled=not unknown), unknown)
 
     def profile(self, feeds: Mapping[str, Any] | None = None, /, repeat: int = 100, **named: Any) -> Profile:
         """Run `repeat` times with a clock after every step. The feeds are copied: updates do not reach them.

@@ -431,3 +431,28 @@ def test_numbers_in_kernels_of_long_schedules():
     g.output("y", y)
     values = np.array([-1.0, 0.0, 1.0])
     np.testing.assert_array_equal(gc.compile(g)(x=values)["y"], gc.evaluate(g, {"x": values})[g.outputs["y"]])
+
+
+@pytest.mark.parametrize("width", [4, 80])
+def test_long_schedules_of_large_arrays_copy_no_feed(width):
+    """Small arrays are copied to where every call is bound beforehand; large ones are worked on where they are."""
+    g = gc.Graph("deep")
+    x = g.placeholder("x", (3, width))
+    weights = [g.placeholder(f"w{k}", (width, width)) for k in range(90)]
+    h = x
+    for w in weights:
+        h = h + np.tanh(h @ w)
+    g.output("loss", np.square(h).mean())
+    joint = gc.differentiate(g, weights)
+    for k, w in enumerate(weights):
+        joint.output(f"next{k}", w - 0.1 * joint.grad[w])
+    step = gc.compile(joint, "loss", updates={f"w{k}": f"next{k}" for k in range(90)})
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.normal(size=x.shape), **{w.name: rng.normal(size=w.shape) / width for w in weights}}
+    wanted = gc.evaluate(joint, feeds)
+    found = step(feeds)
+    assert np.isclose(found["loss"], wanted[joint.outputs["loss"]], rtol=1e-12)
+    np.testing.assert_allclose(feeds["w7"], wanted[joint.outputs["next7"]], rtol=1e-10)
+    assert len(step.graph.nodes) > runtime._LONG_NODES
+    fed = sum(array.nbytes for array in feeds.values())
+    assert (step._newest.program.plan.arena_bytes > fed) == (width == 4)

@@ -19,7 +19,7 @@ from gradc.types import TensorType
 
 
 class LongProgram:
-    """A schedule of so many calls that Python's parser would cost more than they do.
+    """A schedule of so many calls on small arrays that Python's parser would cost more than they do.
 
     The same calls as in `source`, in the same order, bound to their arrays one by one instead of through text.
     """
