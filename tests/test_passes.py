@@ -152,6 +152,7 @@ SUMS = {
     "products, of a view": (lambda x, y: (x.T * y.T).sum(axis=2), 1),
     "a view": (lambda x, y: x[:, ::2].sum(axis=2), 0),
     "nothing": (lambda x, y: x.sum(axis=()), 0),
+    "one by one": (lambda x, y: x[:, :, :, None].sum(axis=3), 0),
     "turned": (lambda x, y: x.T.sum(axis=2), 0),
     "counts": (lambda x, y: x.astype("i8").sum(axis=2), 0),
 }

@@ -54,9 +54,8 @@ def _fits(node: Node) -> bool:
     reduced = tuple(x.shape[a] for a in axes)
     return (
         x.dtype in (np.float32, np.float64)
-        and bool(axes)
         and is_static(reduced)
-        and size_of(reduced) <= MOST
+        and 1 < math.prod(reduced) <= MOST
         and (not is_static(x.shape) or size_of(x.shape) >= LEAST)
         and _is_laid_out(x)
     )
