@@ -196,6 +196,7 @@ class Op:
         linear: in all operands that carry a gradient.
         commutative: operands may be swapped, bit for bit.
         masks: it selects, so entries of the adjoint that it did not select are exactly zero.
+        places: operand 0's entries, or sums of them, among zeros.
         reduces: over its attribute `axes`, each slice by itself: where the adjoint is zero, so is the slice's.
         ufunc: the NumPy ufunc it is, if it is one.
         symbolic: its sympy form, as text over a, b, ... (for proofs of elementwise partials).
@@ -219,6 +220,7 @@ class Op:
     linear: bool = False
     commutative: bool = False
     masks: bool = False
+    places: bool = False
     reduces: bool = False
     ufunc: np.ufunc | None = None
     symbolic: str | None = None

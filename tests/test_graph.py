@@ -151,6 +151,38 @@ def test_what_where_masked_stays_exactly_zero_beside_what_it_did_not(name, mode)
         assert found[0] == 0 and np.isfinite(found[1]) and found[1] != 0
 
 
+MASKED_TINY = {
+    "where": lambda x: np.where(x > 0.5, 1 / x, 0),
+    "of a row": lambda x: np.where(x > 0.5, (1 / x)[np.newaxis], 0)[0],
+    "of a sum": lambda x: np.where(x > 0.5, np.exp(-np.sum(np.stack([1 / x, x]), axis=0)), 0),
+    "of two": lambda x: np.where(x > 0.5, 1 / x - 3 / x, 0),
+    "relu": lambda x: gc.relu(3 - 1 / x),
+    "maximum": lambda x: np.maximum(3 - 1 / x, 0),
+    "slice": lambda x: (1 / x)[1:],
+    "gather": lambda x: np.take(1 / x, np.array([1, 1])),
+}
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("name", MASKED_TINY)
+def test_what_a_mask_left_out_stays_zero_where_only_its_higher_derivatives_overflow(name, order):
+    """1 / x is finite at 1e-160, its second derivative is not."""
+    for mode in ("reverse", "forward"):
+        for tiny in (1e-160, 1e-120, 0.0):
+            g = gc.Graph("tiny")
+            x = g.placeholder("x", 2)
+            of, feeds = "y", {"x": np.array([tiny, 0.9])}
+            g.output(of, np.sum(MASKED_TINY[name](x)))
+            for k in range(order):
+                forward = mode == "forward" and k == order - 1 and k > 0
+                g = gc.differentiate(g, "x", of=of, mode="forward" if forward else "reverse")
+                feeds |= {"dot_x": np.ones(2)} if forward else {}
+                of = list(g.outputs)[-1]
+            for chosen in (gc.passes.NONE, gc.passes.EXACT, gc.passes.DEFAULT):
+                found = gc.compile(g, passes=chosen)(feeds)[of]
+                assert found[0] == 0 and np.isfinite(found[1]) and found[1] != 0
+
+
 def test_forward_over_reverse_and_reverse_over_forward():
     g = scalar_graph(lambda x: np.exp(x) * np.sin(x), x=0.7)
     wanted = 2 * np.exp(0.7) * np.cos(0.7)

@@ -282,6 +282,7 @@ scatter_op = op(
     jvp=(lambda t, out, values, index, *, axis, distinct, shape: scatter_add(t, index, axis, shape), None),
     kernel=_scatter_kernel,
     linear=True,
+    places=True,
 )
 
 

@@ -205,6 +205,7 @@ sum_op = linear(
     evaluate=lambda x, *, axes, keepdims: np.add.reduce(x, axis=axes, keepdims=keepdims),
     transpose=lambda g, out, x, *, axes, keepdims: spread(g, x, axes, keepdims),
     kernel=reduce_kernel(np.add),
+    reduces=True,
 )
 
 

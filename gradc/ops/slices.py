@@ -161,6 +161,7 @@ place_op = op(
     vjp=(lambda g, out, x, *, index, shape: apply(getitem_op, (g,), (("index", index),)),),
     jvp=(lambda t, out, x, *, index, shape: place(t, index, shape),),
     linear=True,
+    places=True,
 )
 
 
