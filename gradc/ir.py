@@ -164,11 +164,13 @@ class Kernel(NamedTuple):
     """How an op is computed into a given buffer without allocating.
 
     `inplace` lists the operands whose memory may be the result's; `scratch` the types of helper buffers.
+    `by_blocks`: the calls that are no ufuncs too may be given a block of all operands and the result at a time.
     """
 
     calls: tuple[Call, ...]
     inplace: tuple[int, ...] = ()
     scratch: tuple[TensorType, ...] = ()
+    by_blocks: bool = False
 
 
 Rule = Callable[..., "Node"]

@@ -51,7 +51,7 @@ def in_tiles(kernel: Kernel, operands: Sequence[TensorType], out: TensorType) ->
     length: int = out.shape[0]  # type: ignore[assignment]
     return (
         length // rows_of(out, widest) >= LEAST_TILES
-        and all(isinstance(call.function, np.ufunc) or call.function is np.copyto for call in kernel.calls)
+        and (kernel.by_blocks or all(isinstance(c.function, np.ufunc) or c.function is np.copyto for c in kernel.calls))
         and all(t.shape == out.shape for t in kernel.scratch)
     )
 

@@ -110,3 +110,21 @@ def test_results_of_ufuncs_do_not_depend_on_where_an_entry_is():
             except TypeError:
                 continue
             assert same_bits(whole, np.concatenate(parts)), f"{name} {dtype}"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_zeros_of_a_mask_are_kept_block_by_block(dtype):
+    """In one loop with the rest of the formula, where some blocks have a NaN and others none."""
+    n = 6 * tiles.TILE_BYTES // 2 + 37
+    g = gc.Graph("masked")
+    x = g.placeholder("x", n, dtype)
+    g.output("y", np.sum(np.where(x > 0, np.log(x) * np.sqrt(x), 0)))
+    exe = gc.compile(gc.differentiate(g, x))
+    values = np.random.default_rng(0).uniform(0.1, 1, n).astype(dtype)
+    values[n // 2 :: 3] = 0
+    values[-1] = np.nan
+    found = exe(x=values)["d_y/d_x"]
+    loop = exe.source[exe.source.index("for start, stop") :]
+    assert exe.source.count("restore_zeros(") == loop.count("restore_zeros(") > 0
+    assert same_bits(found, gc.evaluate(exe.graph, {"x": values})[exe.graph.outputs["d_y/d_x"]])
+    assert not found[values == 0].any() and np.isfinite(found).all() and found[values > 0].all()

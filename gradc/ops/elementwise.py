@@ -1081,7 +1081,12 @@ def _restore_zeros(g: Any, out: Any) -> None:
     """One maximum tells whether there is a NaN at all: there hardly ever is."""
     top = np.maximum.reduce(out, None, initial=-_INF)
     if top != top:
-        np.copyto(out, 0, where=np.isnan(out) & (g == 0))
+        bits = out.view(BITS[out.dtype.itemsize])
+        np.multiply(bits, (out == out) | (g != 0), bits)
+
+
+def _keep_zeros_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    return Kernel((do(np.copyto, "{out}, {0}"), do(_restore_zeros, "{1}, {out}")), inplace=(0,), by_blocks=True)
 
 
 keep_zeros: Op = op(
@@ -1090,7 +1095,7 @@ keep_zeros: Op = op(
     evaluate=_keep_zeros_evaluate,
     vjp=(lambda h, out, x, g: select(_passes(x, g), h), None),
     jvp=(lambda t, out, x, g: apply(keep_zeros, (t, g)), None),
-    kernel=lambda inputs, out, attrs: Kernel((do(np.copyto, "{out}, {0}"), do(_restore_zeros, "{1}, {out}")), inplace=(0,)),
+    kernel=_keep_zeros_kernel,
     elementwise=True,
     linear=True,
     masks=True,
