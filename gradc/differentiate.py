@@ -31,7 +31,8 @@ from gradc.ir import (
     walk,
 )
 from gradc.ops.declare import ZERO, call
-from gradc.ops.elementwise import identity, keep_zeros
+from gradc.ops.elementwise import identity
+from gradc.ops.masks import keep_zeros
 from gradc.ops.shaping import add_n, sum_to
 
 

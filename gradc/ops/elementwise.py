@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -1068,100 +1067,6 @@ select: Op = op(
     masks=True,
     symbolic="Piecewise((b, a), (0, True))",
 )
-
-
-def _keep_zeros_evaluate(x: Any, g: Any) -> Any:
-    out = np.empty(np.broadcast_shapes(np.shape(x), np.shape(g)), np.asarray(x).dtype)
-    np.copyto(out, x)
-    _restore_zeros(g, out)
-    return out
-
-
-def _restore_zeros(g: Any, out: Any) -> None:
-    """One maximum tells whether there is a NaN at all: there hardly ever is."""
-    top = np.maximum.reduce(out, None, initial=-_INF)
-    if top != top:
-        bits = out.view(BITS[out.dtype.itemsize])
-        np.multiply(bits, (out == out) | (g != 0), bits)
-
-
-def _keep_zeros_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
-    return Kernel((do(np.copyto, "{out}, {0}"), do(_restore_zeros, "{1}, {out}")), inplace=(0,), by_blocks=True)
-
-
-keep_zeros: Op = op(
-    "keep_zeros",  # x, a product with g: where g is 0 and x is NaN, 0 has met infinity, and wins
-    infer=lambda x, g: TensorType(broadcast_shapes(x.shape, g.shape), x.dtype),
-    evaluate=_keep_zeros_evaluate,
-    vjp=(lambda h, out, x, g: select(_passes(x, g), h), None),
-    jvp=(lambda t, out, x, g: apply(keep_zeros, (t, g)), None),
-    kernel=_keep_zeros_kernel,
-    elementwise=True,
-    linear=True,
-    masks=True,
-    symbolic="a",
-)
-
-
-def _passes(x: Node, g: Node) -> Node:
-    """Where `keep_zeros(x, g)` has derivatives: where it is `x`, unless it is zero whatever the values.
-
-    There `x` may be 0 and its derivatives infinite or past the largest number.
-    """
-    same = logical_or(not_equal(g, 0), equal(x, x))
-    selected = _selected(g, [_MOST_STEPS])
-    return same if selected is None else logical_and(selected, same)
-
-
-_MOST_STEPS = 64
-
-
-def _selected(g: Node, steps: list[int]) -> Node | None:
-    """False where masks make `g` zero whatever the values, as its nodes tell within so many steps; None for no such entry."""
-    steps[0] -= 1
-    if steps[0] < 0:
-        return None
-    op, first = g.op, g.inputs[0] if g.inputs else g
-    if op is select or (op is where_op and _is_zero(g.inputs[2])):
-        return _both(first, _selected(g.inputs[1], steps))
-    if op is share:
-        return _both(greater_equal(*g.inputs[1:]), _selected(first, steps))
-    if op is keep_zeros:
-        return _selected(g.inputs[1], steps)
-    if op is multiply:
-        return _both(_selected(first, steps), _selected(g.inputs[1], steps))
-    if op is divide:
-        return _selected(first, steps)
-    if op.elementwise and op.linear:
-        return _any([_selected(i, steps) for i in g.inputs])
-    if op.view or op.places or (op.reduces and op.linear):
-        return _moved(g, _selected(first, steps))
-    return None
-
-
-def _both(a: Node | None, b: Node | None) -> Node | None:
-    return a if b is None else b if a is None else logical_and(a, b)
-
-
-def _any(conditions: list[Node | None]) -> Node | None:
-    known = [c for c in conditions if c is not None]
-    return reduce(logical_or, known) if len(known) == len(conditions) else None
-
-
-def _moved(g: Node, selected: Node | None) -> Node | None:
-    """The condition on the operand of a view, a sum, or an op that places entries among zeros, as one on the result."""
-    x, *others = g.inputs
-    if selected is None:
-        return not_equal(apply(g.op, (call("ones_like", x), *others), g.attrs), 0) if g.op.places else None
-    if selected.shape != x.shape:
-        selected = call("broadcast_to", selected, x.shape)
-    if g.op.view:
-        return apply(g.op, (selected,), g.attrs)
-    return not_equal(apply(g.op, (astype(selected, x.dtype), *others), g.attrs), 0)
-
-
-def _is_zero(node: Node) -> bool:
-    return node.op is CONSTANT and not node.shape and not node.attr("value").array
 
 
 where_op = op(

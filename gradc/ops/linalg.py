@@ -10,7 +10,7 @@ import numpy as np
 from gradc.errors import ShapeError
 from gradc.ir import Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import call, function, op, ufunc_dtype
-from gradc.ops.elementwise import keep_zeros
+from gradc.ops.masks import keep_zeros
 from gradc.ops.samples import Sample, cases, normal, sample
 from gradc.types import TensorType, broadcast_shapes, normalize_axis, show_shape
 

@@ -13,7 +13,8 @@ import numpy as np
 from gradc import ops
 from gradc.ir import CONSTANT, Node, Op, apply, constant
 from gradc.ops.activations import sigmoid_op, sigmoid_slope
-from gradc.ops.elementwise import keep_zeros, select, tanh_slope, where_op
+from gradc.ops.elementwise import select, tanh_slope, where_op
+from gradc.ops.masks import keep_zeros
 from gradc.ops.reduction import max_op, reduced_shape, sum_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op
 from gradc.ops.slices import place_op, placed_sum

@@ -1,0 +1,129 @@
+"""Zeros that a mask (where, relu, max, ...) leaves in an adjoint: they win over the infinite factors that they meet.
+
+`keep_zeros` follows every rule that could lose such a zero. Its own derivative tells the zeros of masks from others: an adjoint
+that happens to be 0, as where a model fits exactly, has derivatives all the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from gradc.ir import CONSTANT, Kernel, Node, Op, apply
+from gradc.ops.declare import call, op
+from gradc.ops.elementwise import (
+    astype,
+    divide,
+    equal,
+    greater_equal,
+    logical_and,
+    logical_or,
+    multiply,
+    not_equal,
+    select,
+    share,
+    where_op,
+)
+from gradc.ops.recipes import BITS, do
+from gradc.types import TensorType, broadcast_shapes
+
+MOST_NODES = 64
+"""How many nodes of an adjoint are looked at for masks: each more is a node of the second derivative."""
+
+
+def _evaluate(x: Any, g: Any) -> Any:
+    out = np.empty(np.broadcast_shapes(np.shape(x), np.shape(g)), np.asarray(x).dtype)
+    np.copyto(out, x)
+    _restore_zeros(g, out)
+    return out
+
+
+def _restore_zeros(g: Any, out: Any) -> None:
+    """One maximum tells whether there is a NaN at all: there hardly ever is."""
+    top = np.maximum.reduce(out, None, initial=-math.inf)
+    if top != top:
+        bits = out.view(BITS[out.dtype.itemsize])
+        np.multiply(bits, (out == out) | (g != 0), bits)
+
+
+def _kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    return Kernel((do(np.copyto, "{out}, {0}"), do(_restore_zeros, "{1}, {out}")), inplace=(0,), by_blocks=True)
+
+
+keep_zeros: Op = op(
+    "keep_zeros",  # x, a product with g: where g is 0 and x is NaN, 0 has met infinity, and wins
+    infer=lambda x, g: TensorType(broadcast_shapes(x.shape, g.shape), x.dtype),
+    evaluate=_evaluate,
+    vjp=(lambda h, out, x, g: select(_has_derivatives(x, g), h), None),
+    jvp=(lambda t, out, x, g: apply(keep_zeros, (t, g)), None),
+    kernel=_kernel,
+    elementwise=True,
+    linear=True,
+    masks=True,
+    symbolic="a",
+)
+
+
+def _has_derivatives(x: Node, g: Node) -> Node:
+    """Where `keep_zeros(x, g)` is `x`, and not 0 whatever the values: there `x` may be finite and its derivatives not."""
+    same = logical_or(not_equal(g, 0), equal(x, x))
+    selected = _Masks().of(g)
+    return same if selected is None else logical_and(selected, same)
+
+
+class _Masks:
+    """Conditions that are False where masks make an adjoint 0 whatever the values; None where nothing is known to."""
+
+    def __init__(self) -> None:
+        self._left = MOST_NODES
+
+    def of(self, g: Node) -> Node | None:
+        """The condition on the entries of `g`."""
+        self._left -= 1
+        if self._left < 0 or not g.inputs:
+            return None
+        op, first = g.op, g.inputs[0]
+        if op is select or (op is where_op and _is_zero(g.inputs[2])):
+            return _both(first, self.of(g.inputs[1]))
+        if op is share:
+            return _both(greater_equal(*g.inputs[1:]), self.of(first))
+        if op is keep_zeros:
+            return self.of(g.inputs[1])
+        if op is multiply:
+            return _both(self.of(first), self.of(g.inputs[1]))
+        if op is divide:
+            return self.of(first)
+        if op.elementwise and op.linear:
+            return _any([self.of(i) for i in g.inputs])
+        if op.view or op.places or (op.reduces and op.linear):
+            return _moved(g, self.of(first))
+        return None
+
+
+def _is_zero(node: Node) -> bool:
+    return node.op is CONSTANT and not node.shape and not node.attr("value").array
+
+
+def _both(a: Node | None, b: Node | None) -> Node | None:
+    return a if b is None else b if a is None else logical_and(a, b)
+
+
+def _any(conditions: list[Node | None]) -> Node | None:
+    known = [c for c in conditions if c is not None]
+    return reduce(logical_or, known) if len(known) == len(conditions) else None
+
+
+def _moved(g: Node, selected: Node | None) -> Node | None:
+    """The condition on the operand of a view, a sum, or an op that places entries among zeros, as one on the result."""
+    x, *others = g.inputs
+    if selected is None:
+        return not_equal(apply(g.op, (call("ones_like", x), *others), g.attrs), 0) if g.op.places else None
+    if selected.shape != x.shape:
+        selected = call("broadcast_to", selected, x.shape)
+    if g.op.view:
+        return apply(g.op, (selected,), g.attrs)
+    return not_equal(apply(g.op, (astype(selected, x.dtype), *others), g.attrs), 0)
