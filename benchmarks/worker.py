@@ -10,6 +10,7 @@ import contextlib
 import gc
 import multiprocessing
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -108,30 +109,38 @@ def _build(sides: dict[str, Side], name: str, workload: Workload) -> Data:
 def _calibrate(sides: dict[str, Side], name: str) -> int:
     call = sides[name].call
     count = 1
-    while (seconds := _batch(call, count)) < BATCH_SECONDS / 2:
-        count *= 2
+    with _no_collector():
+        while (seconds := _batch(call, count)) < BATCH_SECONDS / 2:
+            count *= 2
     return max(1, round(count * BATCH_SECONDS / seconds))
 
 
 def _time(sides: dict[str, Side], name: str, count: int) -> float:
     call = sides[name].call
-    end = time.perf_counter() + WARM_SECONDS
-    call()
-    while time.perf_counter() < end:
+    with _no_collector():
+        end = time.perf_counter() + WARM_SECONDS
         call()
-    return _batch(call, count) / count
+        while time.perf_counter() < end:
+            call()
+        return _batch(call, count) / count
 
 
-def _batch(call: Any, count: int) -> float:
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Collect garbage now, which goes through all of memory and leaves the caches cold, and not again."""
     gc.collect()
     gc.disable()
     try:
-        start = time.perf_counter()
-        for _ in range(count):
-            call()
-        return time.perf_counter() - start
+        yield
     finally:
         gc.enable()
+
+
+def _batch(call: Any, count: int) -> float:
+    start = time.perf_counter()
+    for _ in range(count):
+        call()
+    return time.perf_counter() - start
 
 
 def _drop(sides: dict[str, Side]) -> None:
