@@ -195,6 +195,20 @@ def test_sums_that_blas_adds_are_as_accurate(function):
     assert ours < 1.7 * numpys
 
 
+@pytest.mark.parametrize(
+    "shape, products", [((10_000,), 1), ((90, 1000), 1), ((10_007,), 0), ((7, 9, 401), 0), ((300,), 0), ((5, 300), 0)]
+)
+def test_long_sums_are_added_in_blocks(shape, products):
+    """Where a block divides their length: the sums of blocks by BLAS, and those pairwise."""
+    x = np.random.default_rng(0).random(shape)
+    expected, got = both(lambda x: x.sum(axis=-1), (x,), passes.DEFAULT)
+    np.testing.assert_allclose(got, expected, rtol=1e-15 * 3)
+    g = gc.Graph("sums")
+    g.output("y", g.placeholder("x", shape).sum(axis=-1))
+    ops = [n.op.name for n in gc.compile(g).graph.nodes]
+    assert ops.count("matmul") == products and ops.count("sum") == 1
+
+
 def test_sums_of_symbolic_sizes():
     """Of a known number of terms, whatever the number of sums; a sum of unknown length stays."""
     g = gc.Graph("symbolic")

@@ -1,7 +1,7 @@
 """Sums as products with ones, and sums of products as inner products: what BLAS adds several times as fast as a reduction.
 
-The terms are added in another order. Along the last axis NumPy adds pairwise, and a product with ones is as accurate for few
-terms only; an inner product is for many, and over the first axis, where NumPy adds one by one, BLAS is more accurate.
+The terms are added in another order. Over the first axis, where NumPy adds one by one, and in an inner product, BLAS is the more
+accurate; along the last axis, where NumPy adds pairwise, a product with ones is as accurate for blocks of terms.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ from gradc.ops.linalg import matmul_op, vecdot_op
 from gradc.ops.reduction import sum_op
 from gradc.ops.shaping import reshape_op
 from gradc.passes.rewrite import rebuilt
-from gradc.types import Shape, is_static, size_of
+from gradc.types import Shape, Size, is_static, size_of
 
-MOST_ALONG_ROWS = 256
 MOST = 4096
-"""How many terms a sum may have: along the last axis with ones, and otherwise."""
+"""The most terms of an inner product, and of a sum over the first axis."""
+
+BLOCK = 256
+"""The most terms along the last axis that are added as one product; of more, blocks of this length or less."""
 
 LEAST = 64
-"""The fewest entries for which it pays."""
+LEAST_BLOCKED = 8192
+"""The fewest entries for which it pays, without blocks and with them."""
 
 
 def contract(graph: Graph) -> Graph:
-    """Sums over the first or the last axes, of up to `MOST` terms each, as products that BLAS computes."""
+    """Sums over the first or the last axes as products that BLAS computes."""
     found = {node for node in graph.nodes if node.op is sum_op and _fits(node)}
     if not found:
         return graph
@@ -55,7 +58,7 @@ def _fits(node: Node) -> bool:
     return (
         x.dtype in (np.float32, np.float64)
         and is_static(reduced)
-        and 1 < math.prod(reduced) <= MOST
+        and math.prod(reduced) > 1
         and (not is_static(x.shape) or size_of(x.shape) >= LEAST)
         and _is_laid_out(x)
     )
@@ -74,19 +77,32 @@ def _product(node: Node, alone: bool, ones: dict[Any, Node]) -> Node:
     terms = math.prod(x.shape[a] for a in axes)
     sums = size_of(tuple(s for k, s in enumerate(x.shape) if k not in axes))
     if axes == tuple(range(x.ndim - len(axes), x.ndim)):
-        factors = _factors(x) if alone else None
+        factors = _factors(x) if alone and terms <= MOST else None
         if factors is not None:
             rows = {f: _shaped(f, (terms,) if sums == 1 else (sums, terms)) for f in factors}
-            total = apply(vecdot_op, tuple(rows[f] for f in factors))
-        elif sums != 1 and terms <= MOST_ALONG_ROWS:
-            total = apply(matmul_op, (_shaped(x, (sums, terms)), _ones((terms, 1), x, ones)))
-        else:
-            return node
-    elif axes == tuple(range(len(axes))):
-        total = apply(matmul_op, (_ones((1, terms), x, ones), _shaped(x, (terms, sums))))
-    else:
-        return node
-    return _shaped(total, node.shape)
+            return _shaped(apply(vecdot_op, tuple(rows[f] for f in factors)), node.shape)
+        block = _block(terms, sums)
+        if block:
+            blocks = apply(matmul_op, (_shaped(x, (sums * (terms // block), block)), _ones((block, 1), x, ones)))
+            return _shaped(blocks if block == terms else _rows(blocks, sums, terms // block), node.shape)
+    elif axes == tuple(range(len(axes))) and terms <= MOST:
+        return _shaped(apply(matmul_op, (_ones((1, terms), x, ones), _shaped(x, (terms, sums)))), node.shape)
+    return node
+
+
+def _block(terms: int, sums: Size) -> int:
+    """How many terms of a sum along the last axis are added at once; 0 where NumPy's own sum is as fast."""
+    if terms <= BLOCK:
+        return terms if sums != 1 else 0
+    if isinstance(sums, int) and sums * terms < LEAST_BLOCKED:
+        return 0
+    return next((n for n in range(BLOCK, BLOCK // 8, -1) if terms % n == 0), 0)
+
+
+def _rows(blocks: Node, sums: Size, count: int) -> Node:
+    """The sums of `count` blocks each."""
+    shape = (count,) if sums == 1 else (sums, count)
+    return apply(sum_op, (_shaped(blocks, shape),), (("axes", (len(shape) - 1,)), ("keepdims", False)))
 
 
 def _shaped(x: Node, shape: Shape) -> Node:

@@ -204,8 +204,8 @@ def _twice_divided(node: Node) -> Node | None:
             continue
         a, b = product.inputs
         if a.op is b.op is ops.divide and a.inputs[1] is b.inputs[1] and _one_plus_exp(a.inputs[1]) is e.inputs[0]:
-            largest = constant(np.finfo(e.dtype).max / 8, e.dtype)
-            return apply(ops.multiply, (apply(ops.multiply, (a, apply(ops.minimum, (e, largest)))), b))
+            balanced = apply(keep_zeros, (apply(ops.multiply, (a, e)), a))  # 0 where both are past the largest number
+            return apply(ops.multiply, (balanced, b))
     return None
 
 
