@@ -29,7 +29,7 @@ HOUSE = (
     "show",
     "testing",
     "registry",
-    "cli",
+    "plugin",
 )
 """From the ground up: a file imports only from the lines before its own, or from its own package."""
 

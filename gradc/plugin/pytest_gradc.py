@@ -1,7 +1,7 @@
 """The pytest plugin of gradc: the `gradcheck` fixture, and options for its order and tolerances.
 
-pytest imports this file in every run, so it stands outside the package: gradc and NumPy are imported when a test uses the
-fixture, not before.
+pytest imports this file in every run, so it is installed beside the package, as `pytest_gradc`: gradc and NumPy are imported
+when a test uses the fixture, not before.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def gradcheck(request: pytest.FixtureRequest) -> Callable[..., Any]:
     defaults = {name: value for name, value in asked.items() if value is not None}
 
     def check(subject: Any, given: Any = None, **options: Any) -> Any:
-        from gradc import Graph, testing
+        from gradc import testing
+        from gradc.ir import Graph
 
         if isinstance(subject, Graph):
             return testing.check_gradients(subject, given or {}, **{**defaults, **options})
