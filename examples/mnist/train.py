@@ -154,7 +154,7 @@ def train(options: argparse.Namespace) -> int:
     source = ""
     with noted_interrupts() as interrupted:
         for epoch in range(1, options.epochs + 1):
-            for x, y in tqdm(list(batches(*data.train, options.batch)), desc=f"epoch {epoch}", leave=False):
+            for x, y in tqdm(list(batches(*data.train, options.batch)), desc=f"epoch {epoch}", leave=False, disable=None):
                 step(x=x, y=y, **w)
                 source = source or step.source  # of a whole batch, not of the last one
                 if interrupted:
