@@ -279,6 +279,9 @@ def _propagate(
                 partial = sum_to(call("broadcast_to", partial, node.shape), operand.shape)
         elif is_masked and op.reduces and not op.linear:
             partial = _keep_zero_slices(partial, adjoint, operand, attrs["axes"])
+        elif is_masked and op.scans:
+            along = attrs.get("axes", attrs.get("axis", -1))
+            partial = apply(keep_zeros, (partial, call("sum", call("abs", adjoint), along, keepdims=True)))
         partial = _own(_typed(partial, operand), adjoint, node)
         if is_masked or op.masks:
             masked[partial] = hides or _hides(node)

@@ -200,6 +200,8 @@ class Op:
         masks: it selects, so entries of the adjoint that it did not select are exactly zero.
         places: operand 0's entries, or sums of them, among zeros.
         reduces: over its attribute `axes`, each slice by itself: where the adjoint is zero, so is the slice's.
+        scans: along its attribute `axes` or `axis`, or the last axis, each slice by itself: where all of the adjoint is zero, so
+            is the slice's.
         ufunc: the NumPy ufunc it is, if it is one.
         symbolic: its sympy form, as text over a, b, ... (for proofs of elementwise partials).
         saved: what the last operand holds, as text over the others: a value that the forward pass has anyway.
@@ -224,6 +226,7 @@ class Op:
     masks: bool = False
     places: bool = False
     reduces: bool = False
+    scans: bool = False
     ufunc: np.ufunc | None = None
     symbolic: str | None = None
     saved: str | None = None

@@ -115,6 +115,37 @@ def test_what_where_masked_stays_exactly_zero(name, order):
     assert gradient(MASKED[name], 0.0, order) == 0 and gradient(MASKED[name], -1.0, order) == 0
 
 
+BY_SLICES = {
+    "cumprod": lambda x: np.cumprod(np.stack([np.sqrt(x), np.log(x)]), axis=0)[1],
+    "prod": lambda x: np.prod(np.stack([1 / x, x, np.sqrt(x)]), axis=0),
+    "norm": lambda x: np.linalg.norm(np.stack([x, x * x]), axis=0),
+    "std": lambda x: np.std(np.stack([x, x * x, np.log(x)]), axis=0),
+}
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("name", BY_SLICES)
+def test_what_where_masked_of_whole_slices_stays_exactly_zero(name, order):
+    """Beside slices that it did not mask, which have the derivatives that they have alone."""
+    of = BY_SLICES[name]
+    x = np.array([0.7, 0.0, -1.0, np.inf, np.nan, 1.3])
+    seen = np.array([True, False, False, False, False, True])
+    found = gradient_of_vector(lambda x: np.sum(np.where(seen, of(x), 0)), x, order)
+    wanted = gradient_of_vector(lambda x: np.sum(of(x)), x[seen], order)
+    np.testing.assert_array_equal(found[~seen], 0)
+    np.testing.assert_allclose(found[seen], wanted, rtol=1e-12, atol=1e-12)
+
+
+def gradient_of_vector(build, value, order):
+    g = gc.Graph("g")
+    g.output("y", build(g.placeholder("x", value.shape)))
+    name = "y"
+    for _ in range(order):
+        g = gc.differentiate(g, "x", of=name)
+        name = list(g.outputs)[-1]
+    return gc.compile(g, [name])(x=value)[name]
+
+
 RECTIFIED = {
     "relu": gc.relu,
     "where": lambda z: np.where(z > 0, z, 0),

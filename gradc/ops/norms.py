@@ -140,6 +140,7 @@ unit_op = op(
         lambda t, out, x, size, *, axes: -(safe_divide(t, size) * out),
     ),
     kernel=lambda inputs, out, attrs: Kernel((Call(unit_into, "unit", "{0}, {1}, {out}"),)),
+    scans=True,
 )
 
 

@@ -205,7 +205,9 @@ def _others_rule(k: int, g: Node, out: Node, x: Node, *directions: Node) -> Node
     return apply(others_op, (x, *directions[: k - 1], g, *directions[k:]))
 
 
-others_op = op("other_products", infer=_infer_others, evaluate=_others, vjp=_others_rule, jvp=_others_rule, kernel=_others_kernel)
+others_op = op(
+    "other_products", infer=_infer_others, evaluate=_others, vjp=_others_rule, jvp=_others_rule, kernel=_others_kernel, scans=True
+)
 
 
 def products_of_others(x: Node, axes: tuple[int, ...]) -> Node:

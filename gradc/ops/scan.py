@@ -262,6 +262,7 @@ recurrence_op = op(
     vjp=(_factor_vjp, lambda g, out, a, b, *, axis, reverse: recurrence(a, g, axis, not reverse)),
     jvp=(_factor_jvp, lambda t, out, a, b, *, axis, reverse: recurrence(a, t, axis, reverse)),
     kernel=_recurrence_kernel,
+    scans=True,
 )
 
 cumprod_op = op(
@@ -272,6 +273,7 @@ cumprod_op = op(
     vjp=(lambda g, out, x, *, axis: recurrence(x, g, axis, True) * shift(out, axis, 1, fill=1),),
     jvp=(lambda t, out, x, *, axis: recurrence(x, t * shift(out, axis, 1, fill=1), axis),),
     kernel=_accumulate_kernel(np.multiply),
+    scans=True,
 )
 
 _ZEROS: tuple[Callable[[], Sample], ...] = (
