@@ -13,7 +13,7 @@ from random_graphs import build
 
 import gradc as gc
 from gradc import errors, ordering, packing, passes, plan, runtime, tiles
-from gradc.ir import Const, Op, apply
+from gradc.ir import Call, Const, Kernel, Op, apply
 from gradc.ops.slices import place
 from gradc.testing import check_gradients
 
@@ -456,3 +456,26 @@ def test_long_schedules_of_large_arrays_copy_no_feed(width):
     assert len(step.graph.nodes) > runtime._LONG_NODES
     fed = sum(array.nbytes for array in feeds.values())
     assert (step._newest.program.plan.arena_bytes > fed) == (width == 4)
+
+
+@pytest.mark.parametrize("name", ["v1", "s0", "u1", "out", "run", "mark", "copy", "float64", "float64_1", "\ufb01", "for", "a b"])
+def test_a_call_may_have_the_name_of_anything_in_a_program(name):
+    """An op of a user is called what its function is called."""
+
+    def double(x, out):
+        np.multiply(x, 2, out)
+
+    kernel = Kernel((Call(double, name, "{0}, {out}"),))
+    doubled = Op("doubled", infer=lambda x: x, evaluate=lambda x: x * 2, kernel=lambda inputs, out, attrs: kernel)
+    g = gc.Graph("hostile")
+    x, w = g.placeholder("x", 5), g.placeholder("w", 5)
+    g.output("y", gc.sigmoid(apply(doubled, (x,))) + gc.softplus(w))
+    g.output("next_x", w * 1.0)
+    g.output("next_w", x + 0.0)
+    step = gc.compile(g, updates={"x": "next_x", "w": "next_w"}, passes=passes.NONE)
+    feeds = {"x": np.linspace(-1, 1, 5), "w": np.ones(5)}
+    trace = gc.evaluate(g, feeds)
+    wanted = {key: np.array(trace[node]) for key, node in g.outputs.items()}
+    assert step.profile(feeds, repeat=2).total > 0
+    assert equal(step(feeds)["y"], wanted["y"])
+    assert equal(feeds["x"], wanted["next_x"]) and equal(feeds["w"], wanted["next_w"])

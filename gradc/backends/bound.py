@@ -52,10 +52,8 @@ class LongProgram:
                 calls.append(partial(np.copyto, result.reshape(operands[0].shape), operands[0]))
             else:
                 buffers = [memory.scratch(k) for k in scratch]
-                for function, _, arguments in plan.calls(node, kernel):
-                    if isinstance(function, np.ufunc):
-                        arguments = with_literal_fields(arguments)
-                    calls.append(_binder(arguments)(function, operands, result, buffers))
+                for call in plan.calls(node, kernel):
+                    calls.append(_binder(with_literal_fields(call))(call.function, operands, result, buffers))
         return without_warnings(_long_run(plan, calls, memory))
 
 

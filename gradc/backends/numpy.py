@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextvars
 import keyword
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from string import Formatter
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -23,6 +25,9 @@ from gradc.ops.recipes import BITS
 from gradc.plan import COPY, Home, Plan, Step
 from gradc.tiles import Tiling
 from gradc.types import DType
+
+_VALUE = re.compile(r"[vsuoc]\d\w*|tiles\d+|start|stop|out|checked|run|mark")
+"""The names that a program gives to values, and to itself."""
 
 
 class Program:
@@ -199,8 +204,7 @@ class Emitter:
         return self._variant(name, node, "i", lambda a: a.view(bits), f"{name}.view({self._dtype(bits)})")
 
     def _dtype(self, dtype: Any) -> str:
-        self.scope[dtype.name] = dtype
-        return str(dtype.name)
+        return self._global(dtype.name, dtype)
 
     # steps
 
@@ -277,10 +281,7 @@ class Emitter:
             self._loop.parts[f"s{number}"] = lambda memory, a, b: memory.scratch(number)[: b - a]
 
     def _fill(self, call: Call, node: Node, scratch: tuple[int, ...]) -> Iterator[str]:
-        arguments = call.arguments
-        if isinstance(call.function, np.ufunc):
-            arguments = with_literal_fields(arguments)
-            dtype = self._dtype_of(first_array(arguments), node, scratch)
+        arguments = with_literal_fields(call)
         for text, field, spec, _ in Formatter().parse(arguments):
             yield text
             if field is None:
@@ -289,7 +290,7 @@ class Emitter:
                 yield f"s{scratch[int(field[1:])]}"
                 continue
             if field == "literal":
-                yield self._literal(spec or "", dtype)
+                yield self._literal(spec or "", self._dtype_of(first_array(arguments), node, scratch))
                 continue
             value = node if field == "out" else node.inputs[int(field)]
             if spec == "bits":
@@ -303,26 +304,27 @@ class Emitter:
         return self.plan.types[node if field == "out" else node.inputs[int(field)]].dtype
 
     def _literal(self, text: str, dtype: DType) -> str:
-        """The name of a number as an array made beforehand: NumPy would make one of a Python number at every call."""
-        if dtype.kind != "f":
+        number = literal(text, dtype)
+        if not isinstance(number, np.ndarray):
             return text
-        name = f"{dtype.name}_{text}".replace("-", "minus_").replace(".", "p").replace("+", "")
-        self.scope[name] = literal(text, dtype)
-        return name
+        return self._global(f"{dtype.name}_{text}".replace("-", "minus_").replace(".", "p").replace("+", ""), number)
 
     def _function(self, name: str, function: Any) -> str:
-        """A global name for `function`, its own where that is free."""
+        """A global name for `function`, its own where that is free and means nothing else in a program."""
         key = (name, function)
         found = self._functions.get(key)
         if found is None:
-            base = name if name.isidentifier() and not keyword.iskeyword(name) else "op"
-            found = base
-            number = 1
-            while found in self.scope and self.scope[found] is not function:
-                number += 1
-                found = f"{base}_{number}"
-            self.scope[found] = function
-            self._functions[key] = found
+            base = normalize("NFKC", name)  # as Python reads it
+            plain = base.isidentifier() and not keyword.iskeyword(base) and not _VALUE.fullmatch(base)
+            found = self._functions[key] = self._global(base if plain else "op", function)
+        return found
+
+    def _global(self, base: str, value: Any) -> str:
+        """A name for `value` among the globals of the program: `base`, where that is free."""
+        found, number = base, 1
+        while self.scope.setdefault(found, value) is not value:
+            number += 1
+            found = f"{base}_{number}"
         return found
 
     def _evaluation(self, node: Node, fresh: bool = False) -> str:
@@ -370,8 +372,7 @@ class Emitter:
                 continue
             source = self._name(node)
             if self.plan.root[node] in targets or node in self._update_of:
-                self.scope["copy"] = np.array
-                self._define(f"c{len(pending)}", f"copy({source})")
+                self._define(f"c{len(pending)}", f"{self._function('copy', np.array)}({source})")
                 source = f"c{len(pending)}"
             pending.append((self.targets[name], source))
         self.lines += [f"copyto({target}, {source})" for target, source in pending]
