@@ -13,7 +13,7 @@ from gradc.backends.arena import ArenaArrays
 from gradc.backends.literals import first_array, literal, with_literal_fields
 from gradc.backends.numpy import Emitter, Run, memory_comments, without_warnings
 from gradc.ir import Array, paused_collector
-from gradc.ops.recipes import as_bits
+from gradc.ops.recipes import as_bits, operand_text
 from gradc.plan import COPY, Plan
 from gradc.types import TensorType
 
@@ -65,13 +65,10 @@ def _store(out: Array, evaluate: Callable[..., Any], operands: list[Array], attr
 def _binder(template: str) -> Callable[..., Callable[[], Any]]:
     """From the arguments of a `Call`, the function that binds it to operands, result and scratch."""
 
-    def place(field: str) -> str:
-        return "out" if field == "out" else f"s[{field[1:]}]" if field.startswith("s") else f"x[{field}]"
-
     def argument(field: str, spec: str | None) -> str:
         if field == "literal":
-            return f"literal({spec!r}, {place(first_array(template))}.dtype)"
-        return f"bits({place(field)})" if spec == "bits" else place(field)
+            return f"literal({spec!r}, {operand_text(first_array(template))}.dtype)"
+        return operand_text(field, spec)
 
     arguments = "".join(text + (argument(field, spec) if field else "") for text, field, spec, _ in Formatter().parse(template))
     made = eval(f"lambda f, x, out, s: partial(f, {arguments})", {"partial": partial, "bits": as_bits, "literal": literal})

@@ -77,14 +77,16 @@ def recipe(
 def _bound(template: str) -> Callable[..., Any]:
     """The function `(f, operands, out, scratch)` that calls `f` with the arguments of a `Call`."""
 
-    def argument(field: str, spec: str | None) -> str:
-        place = "out" if field == "out" else f"s[{field[1:]}]" if field.startswith("s") else f"x[{field}]"
-        return f"bits({place})" if spec == "bits" else place
-
     parts = Formatter().parse(template)
-    arguments = "".join(text + (argument(field, spec) if field else "") for text, field, spec, _ in parts)
+    arguments = "".join(text + (operand_text(field, spec) if field else "") for text, field, spec, _ in parts)
     made: Callable[..., Any] = eval(f"lambda f, x, out, s: f({arguments})", {"bits": as_bits})
     return made
+
+
+def operand_text(field: str, spec: str | None = None) -> str:
+    """What a field of a `Call` stands for, as Python over the operands `x`, the result `out`, the scratch `s`, and `bits`."""
+    place = "out" if field == "out" else f"s[{field[1:]}]" if field.startswith("s") else f"x[{field}]"
+    return f"bits({place})" if spec == "bits" else place
 
 
 def as_bits(array: Any) -> Any:
