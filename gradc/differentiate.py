@@ -277,11 +277,8 @@ def _propagate(
                 partial = _keep_zeros(partial, adjoint, node)
             if partial.type.shape != operand.type.shape:
                 partial = sum_to(call("broadcast_to", partial, node.shape), operand.shape)
-        elif is_masked and op.reduces and not op.linear:
-            partial = _keep_zero_slices(partial, adjoint, operand, attrs["axes"])
-        elif is_masked and op.scans:
-            along = attrs.get("axes", attrs.get("axis", -1))
-            partial = apply(keep_zeros, (partial, call("sum", call("abs", adjoint), along, keepdims=True)))
+        elif is_masked:
+            partial = _keep_zero_slices(partial, adjoint, node, operand, attrs)
         partial = _own(_typed(partial, operand), adjoint, node)
         if is_masked or op.masks:
             masked[partial] = hides or _hides(node)
@@ -318,10 +315,15 @@ def _keep_zeros(partial: Node, adjoint: Node, node: Node) -> Node:
     return apply(keep_zeros, (partial, adjoint))
 
 
-def _keep_zero_slices(partial: Node, adjoint: Node, operand: Node, axes: tuple[int, ...]) -> Node:
-    """As `_keep_zeros`, where an entry of the adjoint stands for a slice of the operand."""
-    shape = tuple(1 if k in axes else s for k, s in enumerate(operand.shape))
-    return apply(keep_zeros, (partial, call("reshape", adjoint, shape)))
+def _keep_zero_slices(partial: Node, adjoint: Node, node: Node, operand: Node, attrs: dict[str, Any]) -> Node:
+    """As `_keep_zeros`, where an entry of the adjoint, or a slice of it, stands for a slice of the operand."""
+    if node.op.reduces and not node.op.linear:
+        shape = tuple(1 if k in attrs["axes"] else s for k, s in enumerate(operand.shape))
+        return apply(keep_zeros, (partial, call("reshape", adjoint, shape)))
+    if node.op.scans:
+        along = attrs.get("axes", attrs.get("axis", -1))
+        return apply(keep_zeros, (partial, call("sum", call("abs", adjoint), along, keepdims=True)))
+    return partial
 
 
 def _typed(derivative: Node, like: Node) -> Node:
