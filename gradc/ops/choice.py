@@ -7,25 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError, GradcError
+from gradc.errors import ArgumentError, DTypeError
 from gradc.ir import Node, constant, lift
 from gradc.ops.declare import call, function
 from gradc.ops.gather import within
+from gradc.ops.joining import listed
 from gradc.ops.samples import cases, normal, sample
 
 __all__ = [
     "choose",
     "select",
 ]
-
-
-def _listed(values: Any, where: str) -> list[Any]:
-    try:
-        return list(values)
-    except TypeError as error:
-        if isinstance(error, GradcError):
-            raise
-        raise ArgumentError(f"{where}: expected a sequence of arrays, got {values!r}") from None
 
 
 def _common(values: Sequence[Any], where: str) -> list[Node]:
@@ -58,7 +50,7 @@ def choose(a: Any, choices: Any, out: Any = None, mode: Any = "raise") -> Node:
         raise ArgumentError(
             f"choose: mode is 'raise', 'wrap' or 'clip', and out= is no part of a graph; got {mode!r}, out={out!r}"
         )
-    values = _common(_listed(choices, "choose"), "choose")
+    values = _common(listed(choices, "choose"), "choose")
     number = a if isinstance(a, Node) else constant(a)
     if number.dtype.kind == "b":
         number = call("astype", number, np.intp)
@@ -86,7 +78,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Node:
         ArgumentError: conditions and arrays differ in number, or there are none.
         DTypeError: a condition is not bool.
     """
-    conditions, choices = _listed(condlist, "select"), _listed(choicelist, "select")
+    conditions, choices = listed(condlist, "select"), listed(choicelist, "select")
     if len(conditions) != len(choices) or not choices:
         raise ArgumentError(f"select: one condition for each choice, got {len(conditions)} for {len(choices)}")
     *values, result = _common([*choices, default], "select")

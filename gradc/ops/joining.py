@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError, ShapeError, TraceError, UnsupportedError
+from gradc.errors import ArgumentError, DTypeError, GradcError, ShapeError, TraceError, UnsupportedError
 from gradc.ir import Call, Kernel, Node, apply, as_array, lift, user_origin
 from gradc.ops.declare import call, function, op
 from gradc.ops.samples import Sample, Samples, cases, normal, sample
@@ -98,14 +98,23 @@ concatenate_op = op(
 )
 
 
+def listed(values: Any, where: str) -> list[Any]:
+    """A sequence of arrays as a list; of a node, its entries along the first axis.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    try:
+        return list(values)
+    except TypeError as error:
+        if isinstance(error, GradcError):
+            raise
+        raise ArgumentError(f"{where}: expected a sequence of arrays, got {values!r}") from None
+
+
 def _strong(values: Any, where: str) -> tuple[Node, ...]:
     """What is to be joined, as nodes. NumPy makes arrays of Python numbers first, so they are of full width."""
-    if isinstance(values, Node):
-        values = tuple(values)  # the entries along its first axis
-    try:
-        given = list(values)
-    except TypeError:
-        raise ArgumentError(f"{where}: expected a sequence of arrays, got {values!r}") from None
+    given = listed(values, where)
     if not given:
         raise ArgumentError(f"{where}: expected at least one array, got an empty sequence")
     return lift([v if isinstance(v, (Node, Dim)) else as_array(v, where) for v in given], where)
