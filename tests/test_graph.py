@@ -130,20 +130,10 @@ def test_what_where_masked_of_whole_slices_stays_exactly_zero(name, order):
     of = BY_SLICES[name]
     x = np.array([0.7, 0.0, -1.0, np.inf, np.nan, 1.3])
     seen = np.array([True, False, False, False, False, True])
-    found = gradient_of_vector(lambda x: np.sum(np.where(seen, of(x), 0)), x, order)
-    wanted = gradient_of_vector(lambda x: np.sum(of(x)), x[seen], order)
+    found = gradient(lambda x: np.sum(np.where(seen, of(x), 0)), x, order)
+    wanted = gradient(lambda x: np.sum(of(x)), x[seen], order)
     np.testing.assert_array_equal(found[~seen], 0)
     np.testing.assert_allclose(found[seen], wanted, rtol=1e-12, atol=1e-12)
-
-
-def gradient_of_vector(build, value, order):
-    g = gc.Graph("g")
-    g.output("y", build(g.placeholder("x", value.shape)))
-    name = "y"
-    for _ in range(order):
-        g = gc.differentiate(g, "x", of=name)
-        name = list(g.outputs)[-1]
-    return gc.compile(g, [name])(x=value)[name]
 
 
 RECTIFIED = {
