@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help mnist test check docs conventions golden fuzz bench compare soak clean
+.PHONY: help mnist test matrix check docs conventions golden fuzz bench compare soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -19,8 +19,11 @@ mnist: $(READY)  ## train the flagship example, then run the tests; make mnist A
 	@$(BIN)/python examples/mnist/train.py $(ARGS)
 	@$(BIN)/python -m pytest -q tests/test_mnist.py
 
-test: $(READY)  ## run the tests
-	@$(BIN)/python -m pytest -q
+test: $(READY)  ## run the tests; make test ARGS="tests/test_nn.py"
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+matrix:  ## run the tests on every Python at hand, and on the oldest packages; make matrix ARGS="--only python3.13"
+	@$(PYTHON) .ci/matrix.py $(ARGS)
 
 check: $(READY)  ## lint, format, types, documentation
 	$(BIN)/ruff check .
@@ -61,4 +64,4 @@ soak: $(READY)  ## a million calls, planned against measured memory, and 16 thre
 	@$(BIN)/python -m benchmarks.threads
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache docs/_build out
+	rm -rf $(VENV) $(BENCH) .matrix .mypy_cache .ruff_cache .pytest_cache docs/_build out
