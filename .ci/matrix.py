@@ -131,7 +131,9 @@ def run(row: Row, given: argparse.Namespace) -> tuple[int, str, float]:
 
 def environment(row: Row) -> dict[str, str]:
     """What make is started with: the pins, and nothing that an outer make or a venv would leave it."""
-    inherited = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "VIRTUAL_ENV", "PYTHONPATH")}
+    inherited = {
+        k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "VIRTUAL_ENV", "PYTHONPATH")
+    }
     if not row.constraints:
         return inherited
     pins = MATRIX / f"{row.name}.txt"
