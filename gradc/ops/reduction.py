@@ -61,12 +61,13 @@ _TURNS_AXES = bool(np.add.reduce(np.array([1, 1e17, -1e17])[::-1], out=np.empty(
 
 def _reduce_backwards_too(ufunc: np.ufunc) -> Callable[..., Any]:
     """`ufunc.reduce` into `out`, in the order that it has without."""
+    plain: Callable[..., Any] = ufunc.reduce
 
     def reduce(x: Any, axes: tuple[int, ...], dtype: Any, out: Any, keepdims: bool) -> None:
         if any(step < 0 for step in x.strides):
-            np.copyto(out, ufunc.reduce(x, axes, dtype, None, keepdims))
+            np.copyto(out, plain(x, axes, dtype, None, keepdims))
         else:
-            ufunc.reduce(x, axes, dtype, out, keepdims)
+            plain(x, axes, dtype, out, keepdims)
 
     return reduce
 
