@@ -143,7 +143,7 @@ def environment(row: Row) -> dict[str, str]:
 
 
 def shown(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Run the command and show what it prints: its exit code and its last line."""
+    """Run the command and show what it prints: its exit code and its last line, but for make's own."""
     last = ""
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
@@ -151,7 +151,7 @@ def shown(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
-            last = line.strip() or last
+            last = last if line.startswith("make:") else line.strip() or last
     return process.returncode, last
 
 
