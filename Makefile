@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help mnist test check docs conventions golden fuzz bench compare soak clean
+.PHONY: help mnist test matrix check docs conventions golden fuzz bench pages compare soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
+define CHECK_PYTHON
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gradc needs Python 3.11 or later: make PYTHON=python3.11 ...")'
+endef
+
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gradc needs Python 3.11 or later: make PYTHON=python3.11 ...")'
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e '.[dev,docs,examples]'
 	@touch $(READY)
@@ -19,8 +23,12 @@ mnist: $(READY)  ## train the flagship example, then run the tests; make mnist A
 	@$(BIN)/python examples/mnist/train.py $(ARGS)
 	@$(BIN)/python -m pytest -q tests/test_mnist.py
 
-test: $(READY)  ## run the tests
-	@$(BIN)/python -m pytest -q
+test: $(READY)  ## run the tests; make test ARGS="tests/test_nn.py"
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+matrix:  ## run the tests on every Python at hand, and on the oldest packages; make matrix ARGS="--only python3.13"
+	$(CHECK_PYTHON)
+	@$(PYTHON) .ci/matrix.py $(ARGS)
 
 check: $(READY)  ## lint, format, types, documentation
 	$(BIN)/ruff check .
@@ -43,6 +51,7 @@ fuzz: $(READY)  ## 20,000 random graphs, planned execution against the reference
 # The peers are installed one by one: what this machine cannot install, the run goes on without, and says so.
 BENCH := .bench-venv
 $(BENCH)/.ready: benchmarks/requirements.txt pyproject.toml
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(BENCH)
 	@grep -v '^#' benchmarks/requirements.txt | while read -r peer; do \
 	    $(BENCH)/bin/python -m pip install --quiet "$$peer" || echo "bench: $$peer cannot be installed here, going on without it"; \
@@ -53,6 +62,10 @@ $(BENCH)/.ready: benchmarks/requirements.txt pyproject.toml
 bench: $(BENCH)/.ready  ## time gradc against hand-written NumPy and its peers; make bench ARGS="--workload mnist --peer jax"
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
+pages: $(BENCH)/.ready  ## renew both pages of figures, docs/benchmarks.md of one core, docs/two_cores of two; some 15 minutes, on a quiet machine
+	@$(BENCH)/bin/python -m benchmarks --cores 1 --rounds 15 --output docs
+	@$(BENCH)/bin/python -m benchmarks --cores 2 --rounds 15 --output docs/two_cores --section steady
+
 compare: $(BENCH)/.ready  ## hold gradc against JAX and PyTorch, function by function and on 20,000 random graphs; renews docs/comparison.md
 	@$(BENCH)/bin/python -m benchmarks.compare $(ARGS)
 
@@ -61,4 +74,4 @@ soak: $(READY)  ## a million calls, planned against measured memory, and 16 thre
 	@$(BIN)/python -m benchmarks.threads
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache docs/_build out
+	rm -rf $(VENV) $(BENCH) .matrix .mypy_cache .ruff_cache .pytest_cache docs/_build out

@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks import first, machine, report, steady
 from benchmarks.peers import PEERS
-from benchmarks.report import Report, Verdict, duration, size
-from benchmarks.worker import Worker
+from benchmarks.report import Report, Standing, Verdict, duration, size
+from benchmarks.worker import SideFailed, Worker
 from benchmarks.workloads import STEADY, Workload, workload_named
 
 SECTIONS = ("steady", "first", "chains", "import", "memory")
@@ -31,11 +31,13 @@ NOTES = (
     "timed: losses, values, gradients and the change of every weight agree within 2e-3 (float32) or 1e-9 (float64) of the "
     "largest entry. A side that differs is not timed, and is listed as missing.",
     "Each framework has a process of its own (gradc and hand-written NumPy share one, and so the BLAS); only one is active at "
-    "a time, in an order that is shuffled anew in each round. Every side uses its default threads.",
+    "a time, in an order that is shuffled anew in each round. Every side uses the threads and the kernels that it "
+    "chooses itself: variables that pin them are taken out of the environment first.",
     "A figure is the median of the rounds; a ratio is the median of the ratios within each round. A batch starts when the "
     "processors are idle, or after a second (a minute in a run at most): other programs, not results, decide that.",
     '"hand" is NumPy with preallocated buffers, gradients derived by hand, and the bar; "hand-blocked" the same over blocks that '
-    "stay in the cache, for comparison; numba, which does not differentiate, compiles hand-derived loops.",
+    "stay in the cache, for comparison. All others are peers, numba too, though it does not differentiate: it compiles loops of "
+    "gradients derived by hand.",
     'First gradients are measured in new processes. "warm" means that the framework found what an earlier process left in its '
     "cache on disk; targets are held against those.",
 )
@@ -45,6 +47,7 @@ def main() -> None:
     """Run what was asked for, print it, and write the files."""
     given = arguments()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    pins = machine.unpin(os.environ)
     started = time.monotonic()
     sides = [
         side for peer in PEERS for side in peer.sides if wanted(side, given.peer) or side in ("gradc", "hand", "hand-blocked")
@@ -56,6 +59,7 @@ def main() -> None:
         _command(),
         notes=list(NOTES),
     )
+    found.notes += [f"Taken out of the environment: {', '.join(pins)}."] if pins else []
     found.notes += given.note
     complete = given.section == list(SECTIONS) and not given.workload and not given.peer
     given.output = given.output or (Path("docs") if complete else Path("out/benchmarks"))
@@ -67,6 +71,8 @@ def main() -> None:
         f"{machine.waited / 60:.1f} of them waiting for other programs; "
         f"load average at its end {os.getloadavg()[0]:.1f}."
     )
+    print("\nBeside the fastest peer\n" + report.as_text(report.standing_rows(found.standings)))
+    print(report.summary(found.standings))
     print("\nTargets\n" + report.as_text(report.verdict_rows(found.verdicts)))
     report.write(found, given.output)
     print(f"\nwritten to {given.output}/benchmarks.md, .json and .png")
@@ -85,6 +91,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peer", action="append", default=[], metavar="NAME", help="only this peer; gradc and hand always run")
     parser.add_argument("--section", action="append", choices=SECTIONS, help="only this kind of figure")
     parser.add_argument("--rounds", type=int, default=steady.ROUNDS, help="rounds of the interleaved timings")
+    parser.add_argument("--cores", type=int, metavar="N", help="keep the run to so many of the cores (Linux)")
     parser.add_argument(
         "--note", action="append", default=[], metavar="TEXT", help="a remark for the page, about the machine say"
     )
@@ -94,6 +101,11 @@ def arguments() -> argparse.Namespace:
     unknown = [p for p in given.workload if not any(name.startswith(p) for name in names)]
     if unknown or not all(any(wanted(s, [p]) for s in all_sides()) for p in given.peer):
         parser.error(f"the workloads are {', '.join(names)}; the sides are {', '.join(all_sides())}")
+    try:
+        if given.cores is not None:
+            machine.keep_to(given.cores)
+    except ValueError as error:
+        parser.error(f"--cores: {error}")
     given.section = given.section or (["steady"] if given.workload else list(SECTIONS))
     return given
 
@@ -115,15 +127,31 @@ def run_steady(found: Report, sides: list[str], given: argparse.Namespace) -> No
     for workload in STEADY:
         if given.workload and not any(workload.name.startswith(p) for p in given.workload):
             continue
+        print(f"\n{workload.title}: building, comparing and timing ...", flush=True)
         timings = steady.measure(workload, sides, workers, given.rounds)
         found.steady.append(timings)
         found.verdicts += report.verdicts_of(timings)
-        print(f"\n{workload.title}\n{report.as_text(report.steady_rows(timings))}", flush=True)
+        found.standings += report.standing_of(timings)
+        print(report.as_text(report.steady_rows(timings)), flush=True)
         if report.missing_text(timings):
             print("missing:", report.missing_text(timings), flush=True)
         report.write(found, given.output)
+    found.tables["Kernels"] = kernel_rows(workers)
+    print(f"\nKernels\n{report.as_text(found.tables['Kernels'])}", flush=True)
     for worker in workers.values():
         worker.stop()
+
+
+def kernel_rows(workers: Mapping[str, Worker]) -> list[Sequence[str]]:
+    """Header and rows of what each process computed with."""
+    rows: list[Sequence[str]] = [("process of", "BLAS", "other code")]
+    for name, worker in workers.items():
+        sides = ", ".join(side for peer in PEERS if peer.process == name for side in peer.sides)
+        try:
+            rows.append((sides, *worker.kernels()))
+        except SideFailed as error:
+            rows.append((sides, f"unknown: {error}", ""))
+    return rows
 
 
 def run_first(found: Report, sides: list[str], given: argparse.Namespace) -> None:
@@ -132,6 +160,7 @@ def run_first(found: Report, sides: list[str], given: argparse.Namespace) -> Non
     timed = firsts(
         found, mnist, ["gradc", "jax", "torch", "torch.compile", "torch.compile warm", "pytensor", "pytensor warm"], sides
     )
+    found.standings += standings_of(mnist, timed)
     for side, limits in FIRST_MNIST.items():
         ours, theirs = timed.get("gradc"), timed.get(side)
         if ours is None or theirs is None:
@@ -142,12 +171,27 @@ def run_first(found: Report, sides: list[str], given: argparse.Namespace) -> Non
         ):  # fmt: skip
             found.verdicts.append(Verdict(f"{mnist.title}: {what}", duration(a), side, duration(b), a / b, limit))
     timed = firsts(found, chain, ["gradc", "jax", *(s for s in FIRST_CHAIN if s.startswith("casadi"))], sides)
+    found.standings += standings_of(chain, timed)
     casadi = [s for s in timed if s.startswith("casadi")]
     fastest = min(casadi, key=lambda s: timed[s].seconds) if casadi else "casadi-sx"
     for side, limit in (("jax", FIRST_CHAIN["jax"]), (fastest, FIRST_CHAIN["casadi-sx"])):
         if "gradc" in timed and side in timed and limit is not None:
             a, b = timed["gradc"].seconds, timed[side].seconds
             found.verdicts.append(Verdict(f"{chain.title}: first gradient", duration(a), side, duration(b), a / b, limit))
+
+
+def standings_of(workload: Workload, timed: Mapping[str, first.First]) -> list[Standing]:
+    """Where gradc stands in first gradients, with and without the import: each beside the peer that is fastest in it."""
+    if "gradc" not in timed or len(timed) == 1:
+        return []
+    found = []
+    for what, seconds in (("first gradient, import not counted", "seconds"), ("python to first gradient", "whole")):
+        figures = {side: getattr(one, seconds) for side, one in timed.items()}
+        ours = figures.pop("gradc")
+        best = min(figures, key=lambda side: figures[side])
+        row = f"{workload.title}: {what}"
+        found.append(Standing(row, duration(ours), best, duration(figures[best]), ours / figures[best]))
+    return found
 
 
 def firsts(found: Report, workload: Workload, names: list[str], sides: list[str]) -> dict[str, first.First]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from importlib import metadata
 from pathlib import Path
 
@@ -14,19 +14,50 @@ LOOK_SECONDS = 0.02
 PATIENCE_SECONDS = 1.0
 PATIENCE_OF_A_RUN = 60.0
 
+PINS = ("OPENBLAS_", "GOTO_", "MKL_", "BLIS_", "NVPL_", "ARMPL_", "ONEDNN_", "DNNL_", "OMP_", "NPY_", "ATEN_CPU_", "NUMBA_CPU_")
+"""How the names of variables begin that make a library take an older processor's kernels, or threads that it did not choose."""
+PIN = "CORETYPE"
+"""How others of them end."""
+
 waited = 0.0
 """How long this run has waited for other programs to finish, in seconds."""
+
+
+def unpin(environment: MutableMapping[str, str]) -> list[str]:
+    """Take out what pins the kernels or the threads of one side or another; the names of what was there."""
+    pins = sorted(name for name in environment if name.startswith(PINS) or name.endswith(PIN))
+    for name in pins:
+        del environment[name]
+    return pins
+
+
+def keep_to(cores: int) -> None:
+    """Keep this process, and those that it starts, to the last `cores` of the cores that it may use.
+
+    Raises:
+        ValueError: there are not so many, or the system cannot do that.
+    """
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if not 1 <= cores <= len(usable):
+        raise ValueError(f"{cores} cores were asked for, and a process can be kept to {len(usable)} here")
+    os.sched_setaffinity(0, usable[-cores:])
 
 
 def describe() -> dict[str, str]:
     """CPU, cores, memory, system and Python."""
     return {
         "CPU": _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or "unknown",
-        "cores": f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}",
+        "cores": _cores(),
         "memory": _memory(),
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
     }
+
+
+def _cores() -> str:
+    there = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
+    return f"{usable}" if usable == there else f"{usable} of {there}, to which the run was kept"
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:

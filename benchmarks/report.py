@@ -33,6 +33,24 @@ class Verdict:
         return self.ratio < self.limit if self.strict else self.ratio <= self.limit
 
 
+@dataclass(frozen=True)
+class Standing:
+    """gradc's figure beside that of the fastest peer, and their ratio: above 1, gradc is behind."""
+
+    row: str
+    figure: str
+    peer: str
+    reference: str
+    ratio: float
+
+    @property
+    def words(self) -> str:
+        """Ahead of the peer or behind it, and by how much; what two digits do not tell apart is level."""
+        if f"{self.ratio:.2f}" == "1.00":
+            return "level"
+        return f"BEHIND by {self.ratio:.3g}" if self.ratio > 1 else f"ahead by {1 / self.ratio:.3g}"
+
+
 @dataclass
 class Report:
     """Everything that a run found."""
@@ -45,6 +63,7 @@ class Report:
     steady: list[Timings] = field(default_factory=list)
     tables: dict[str, list[Sequence[str]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    standings: list[Standing] = field(default_factory=list)
 
 
 def verdicts_of(timings: Timings) -> list[Verdict]:
@@ -61,6 +80,33 @@ def verdicts_of(timings: Timings) -> list[Verdict]:
         title = f"{timings.workload.title}, per call"
         found.append(Verdict(title, duration(ours), name, duration(theirs), ratio, target.limit, strict))
     return found
+
+
+def standing_of(timings: Timings) -> list[Standing]:
+    """Where gradc stands in a workload: beside its fastest peer, where both were timed."""
+    best = timings.fastest(PEER_SIDES)
+    if best is None or "gradc" not in timings.rounds:
+        return []
+    figures = duration(timings.seconds("gradc")), best, duration(timings.seconds(best))
+    return [Standing(f"{timings.workload.title}, per call", *figures, timings.ratio("gradc", best))]
+
+
+def summary(standings: Sequence[Standing]) -> str:
+    """In how many rows gradc leads its fastest peer, and every row in which it does not, the worst first."""
+    behind = sorted((s for s in standings if s.words.startswith("BEHIND")), key=lambda s: -s.ratio)
+    level = sum(s.words == "level" for s in standings)
+    counts = f"gradc is ahead of the fastest peer in {len(standings) - len(behind) - level} of {len(standings)} rows"
+    counts += f", level with it in {level}" if level else ""
+    if not behind:
+        return f"{counts}, and behind in none."
+    rows = "; ".join(f"{s.peer} by {s.ratio:.3g} ({s.row})" for s in behind)
+    return f"{counts}, and behind in {len(behind)}: behind {rows}."
+
+
+def standing_rows(standings: Iterable[Standing]) -> list[Sequence[str]]:
+    """Header and rows of the table of standings."""
+    head = ("workload", "gradc", "fastest peer", "its figure", "gradc is")
+    return [head, *((s.row, s.figure, s.peer, s.reference, s.words) for s in standings)]
 
 
 def duration(seconds: float) -> str:
@@ -131,6 +177,12 @@ def markdown(report: Report) -> str:
         "",
         *(f"- {note}" for note in report.notes),
         "",
+        "## Beside the fastest peer",
+        "",
+        summary(report.standings),
+        "",
+        as_markdown(standing_rows(report.standings)),
+        "",
         "## Targets",
         "",
         as_markdown(verdict_rows(report.verdicts)),
@@ -162,6 +214,7 @@ def as_json(report: Report) -> dict[str, Any]:
     """All figures, every round of them."""
     return {
         **{name: getattr(report, name) for name in ("date", "command", "machine", "versions", "notes")},
+        "standings": [asdict(s) for s in report.standings],
         "targets": [{**asdict(v), "met": v.met} for v in report.verdicts],
         "steady": {
             t.workload.name: {

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
+from benchmarks import kernels
+from benchmarks.kernels import Kernels
 from benchmarks.peers import Side, builders
 from benchmarks.workloads import Data, Workload, data_of
 
@@ -53,6 +55,11 @@ class Worker:
         seconds: float = self._ask("time", side, count)
         return seconds
 
+    def kernels(self) -> Kernels:
+        """What the process computes with, once its sides have run."""
+        found: Kernels = self._ask("kernels")
+        return found
+
     def drop(self) -> None:
         """Forget all sides; a process that died has none."""
         with contextlib.suppress(SideFailed):
@@ -83,7 +90,7 @@ class Worker:
 def serve(pipe: Connection) -> None:
     """Answer requests until the pipe closes."""
     sides: dict[str, Side] = {}
-    requests = {"build": _build, "calibrate": _calibrate, "time": _time, "drop": _drop}
+    requests = {"build": _build, "calibrate": _calibrate, "time": _time, "drop": _drop, "kernels": _kernels}
     while True:
         try:
             name, *arguments = pipe.recv()
@@ -141,6 +148,10 @@ def _batch(call: Any, count: int) -> float:
     for _ in range(count):
         call()
     return time.perf_counter() - start
+
+
+def _kernels(sides: dict[str, Side]) -> Kernels:
+    return kernels.found()
 
 
 def _drop(sides: dict[str, Side]) -> None:

@@ -174,7 +174,7 @@ def elementwise(n: int, dtype: str) -> Workload:
         "elementwise",
         f"elementwise expression, n = {n:,}, {dtype}",
         {"n": n, "dtype": dtype},
-        (Target("hand", 1.05), Target("jax", 1.0 if dtype == "float64" else 1.3)),
+        (Target("hand", 1.05), Target("jax", 1.0 if dtype == "float64" else 1.3), PEERS),
     )
 
 
@@ -201,8 +201,8 @@ STEADY: tuple[Workload, ...] = (
     logistic(32),
     logistic(1024),
     *(elementwise(n, dtype) for n in (10_000, 1_000_000) for dtype in ("float32", "float64")),
-    Workload("rosenbrock-10", "rosenbrock", "Rosenbrock function, 10-d", {"n": 10}, (Target("hand", 1.4),)),
-    chain(3000, Target("autograd", 1.0), Target("torch", 1.0)),
+    Workload("rosenbrock-10", "rosenbrock", "Rosenbrock function, 10-d", {"n": 10}, (Target("hand", 1.4), PEERS)),
+    chain(3000, Target("autograd", 1.0), Target("torch", 1.0), PEERS),
 )
 """Timed per call, warm."""
 

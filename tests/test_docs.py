@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 import xml.etree.ElementTree as ElementTree
 from contextlib import redirect_stdout
 from io import StringIO
@@ -208,6 +209,7 @@ def renewed(page, outputs):
 
 def main(arguments):
     if arguments[:1] == ["--run"]:
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="mpmath")  # as in pyproject.toml
         print(json.dumps(run(sys.stdin.read(), arguments[1])))
         return
     for path in PAGES:

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 import gradc as gc
 from gradc import errors
+from gradc.ir import FUNCTIONS
 from gradc.passes import NONE
 from gradc.testing import check_gradients
 
@@ -390,6 +391,15 @@ def test_take_along_axis_broadcasts_as_numpy(data, as_node):
         feeds["i"] = index
     g.output("y", np.take_along_axis(x, g.placeholder("i", index.shape, "int64") if as_node else index, axis))
     np.testing.assert_array_equal(g.compile()(feeds)["y"], np.take_along_axis(feeds["x"], index, axis), strict=True)
+
+
+def test_take_along_axis_takes_the_last_axis_unless_told():
+    """As NumPy's does from 2.3 on."""
+    index = np.array([[2, 0, 2], [1, 1, 0]])
+    g = gc.Graph("g")
+    g.output("y", FUNCTIONS["take_along_axis"].build(g.placeholder("x", (2, 3)), index))
+    value = values_for((2, 3))
+    np.testing.assert_array_equal(g.compile()(x=value)["y"], np.take_along_axis(value, index, 1), strict=True)
 
 
 def test_choices_are_exact_where_they_were_not_chosen():

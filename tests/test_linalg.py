@@ -72,12 +72,12 @@ def test_dtypes_of_products_are_those_of_numpys_functions_of_arrays(name):
         assert ours.dtype == function(x, 2.0).dtype
 
 
-@pytest.mark.filterwarnings("ignore:Arrays of 2-dimensional vectors")
 @pytest.mark.parametrize("lengths", list(itertools.product((2, 3), repeat=2)))
 def test_cross_of_two_and_three(lengths):
     a, b = (RNG.standard_normal((4, n)) for n in lengths)
     (ours,) = values(np.cross, a, b)
-    np.testing.assert_array_equal(ours, np.cross(a, b))
+    in_space = np.cross(*(np.pad(v, ((0, 0), (0, 3 - v.shape[1]))) for v in (a, b)))  # NumPy 2.5 takes no others
+    np.testing.assert_array_equal(ours, in_space[:, 2] if lengths == (2, 2) else in_space)
     graph, feeds = built(np.cross, a, b)
     gc.testing.check_gradients(graph, feeds)
 

@@ -14,6 +14,7 @@ from tracker import Parameters
 import gradc as gc
 
 DT = 0.1
+ROUNDING = 1e-12  # of a log likelihood, relatively: near its top, steps that are right may seem to lose so much
 TRUE = Parameters(log_drag=np.log(0.3), log_kick=np.log(0.5), log_blur=np.log(0.2))
 
 
@@ -37,7 +38,8 @@ def newton(evaluate, start, steps=20):
         yield Parameters(*point), value, np.linalg.norm(gradient)
         values, axes = np.linalg.eigh(hessian)
         step = axes @ ((axes.T @ gradient) / np.maximum(np.abs(values), 1e-6))
-        while (there := evaluate(point + damping * step))[0] < value and damping > 1e-9:
+        least = value - ROUNDING * abs(value)
+        while (there := evaluate(point + damping * step))[0] < least and damping > 1e-9:
             damping /= 4
         point, here, damping = point + damping * step, there, min(1.0, 2 * damping)
 

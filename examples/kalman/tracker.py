@@ -118,13 +118,16 @@ def roughness(parameters, reports, seen, dt):
 
 
 def simulate(parameters, time, dt, seed, missing=0.2):
-    """A path drawn from the model: reports of shape (time, 2) and which of them arrived, shape (time,)."""
+    """A path drawn from the model: reports of shape (time, 2) and which of them arrived, shape (time,).
+
+    Drawn by Cholesky factors, which are unique: with the default, singular vectors, a seed's path would depend on the LAPACK.
+    """
     rng = np.random.default_rng(seed)
     transition, kick = motion(parameters, dt)
     _, blur = sensor(parameters)
     state = np.array([0.0, 0.0, 3.0, -1.0])
     reports = []
     for _ in range(time):
-        state = transition @ state + rng.multivariate_normal(np.zeros(4), kick)
-        reports.append(state[:2] + rng.multivariate_normal(np.zeros(2), blur))
+        state = transition @ state + rng.multivariate_normal(np.zeros(4), kick, method="cholesky")
+        reports.append(state[:2] + rng.multivariate_normal(np.zeros(2), blur, method="cholesky"))
     return np.array(reports), rng.random(time) > missing

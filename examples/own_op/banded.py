@@ -103,6 +103,11 @@ def _b_jvp(t: Node, x: Node, bands: Node, b: Node, *, lower: int, upper: int) ->
     return solve_banded(bands, t, lower=lower, upper=upper)
 
 
+def _solved(bands: Any, b: Any, *, lower: int, upper: int) -> Any:
+    """SciPy's solution; a matrix of one entry, which some versions of it trip over, needs none."""
+    return b / bands[upper] if len(b) == 1 else scipy_solve_banded((lower, upper), bands, b)
+
+
 def _dominant(n: int, lower: int, upper: int) -> Any:
     """Diagonals of a matrix that is well away from singular."""
     bands = normal(lower + upper + 1, n)
@@ -113,7 +118,7 @@ def _dominant(n: int, lower: int, upper: int) -> Any:
 solve_banded = op(
     "solve_banded",
     infer=_infer,
-    evaluate=lambda bands, b, *, lower, upper: scipy_solve_banded((lower, upper), bands, b),
+    evaluate=_solved,
     vjp=(_bands_vjp, _b_vjp),
     jvp=(_bands_jvp, _b_jvp),
     analytic=True,  # scipy solves complex systems too, so complex steps can check it

@@ -286,6 +286,11 @@ def function(
     return register
 
 
+def if_numpy_has(*names: str) -> tuple[Any, ...]:
+    """The functions of these names that this NumPy has: newer ones have more, and drop some."""
+    return tuple(getattr(np, name) for name in names if hasattr(np, name))
+
+
 def signature_of(target: Function) -> str:
     """The call signature of a public function, for docs and errors."""
     if isinstance(target.build, Op):

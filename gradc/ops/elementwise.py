@@ -15,7 +15,7 @@ import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError
 from gradc.ir import CONSTANT, NUMPY, ZERO, Call, Kernel, Node, Op, apply, lift
-from gradc.ops.declare import call, elementwise, function, linear, op
+from gradc.ops.declare import call, elementwise, function, if_numpy_has, linear, op
 from gradc.ops.recipes import BITS, do, recipe
 from gradc.ops.samples import at, cases, normal, points, ranges, reals, sample, uniform
 from gradc.types import TensorType, as_dtype, as_integer, as_number, broadcast_shapes
@@ -942,7 +942,11 @@ def round_(x: Any, decimals: int = 0) -> Node:
     return rint(node) if places == 0 and node.dtype.kind == "f" else apply(round_op, (node,), (("decimals", places),))
 
 
-@function(numpy=(np.fix,), samples=reals(0.1, 0.4), edges=points((-1.5, -1.0, 0.0), (-1.0, -1.0, 0.0), (_NAN, _NAN, 0.0)))
+@function(
+    numpy=if_numpy_has("fix"),
+    samples=reals(0.1, 0.4),
+    edges=points((-1.5, -1.0, 0.0), (-1.0, -1.0, 0.0), (_NAN, _NAN, 0.0)),
+)
 def fix(x: Any) -> Node:
     """`np.fix`: towards zero, as `trunc`."""
     return trunc(x)

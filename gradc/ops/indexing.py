@@ -311,7 +311,7 @@ def take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: Any = "r
         lambda: sample(normal(3, 4), [[2], [-1]], axis=0),
         lambda: sample(normal(1, 4), [[2], [-1]], axis=1),
         lambda: sample(normal(2, 3, 2), np.array([[[0, 2]], [[1, -1]]]), axis=1),
-        lambda: sample(normal(3), [1, 1, 2, 0]),
+        lambda: sample(normal(3), [1, 1, 2, 0], axis=-1),
         lambda: sample(normal(2, 2), [3, 0, 0], axis=None),
         lambda: sample(normal(0, 3), np.zeros((0, 2), int), axis=1),
     ),

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradc.errors import ShapeError
 from gradc.ir import Call, Kernel, Node, Op, apply, lift
-from gradc.ops.declare import call, function, op, ufunc_dtype
+from gradc.ops.declare import call, function, if_numpy_has, op, ufunc_dtype
 from gradc.ops.masks import keep_zeros
 from gradc.ops.samples import Sample, cases, normal, sample
 from gradc.types import TensorType, broadcast_shapes, normalize_axis, show_shape
@@ -217,13 +217,8 @@ def vecdot(a: Any, b: Any, axis: Any = -1) -> Node:
     return vecdot_op(*[moved_last(v, axis, "vecdot") for v in (x, y)])
 
 
-def _if_any(*names: str) -> tuple[Any, ...]:
-    """The functions of NumPy of these names that this NumPy has."""
-    return tuple(getattr(np, name) for name in names if hasattr(np, name))
-
-
 @function(
-    numpy=_if_any("matvec"),
+    numpy=if_numpy_has("matvec"),
     samples=cases(
         lambda: sample(normal(2, 3), normal(3, seed=1)),
         lambda: sample(normal(4, 2, 3), normal(3, seed=1)),
@@ -243,7 +238,7 @@ def matvec(a: Any, x: Any) -> Node:
 
 
 @function(
-    numpy=_if_any("vecmat"),
+    numpy=if_numpy_has("vecmat"),
     samples=cases(
         lambda: sample(normal(2), normal(2, 3, seed=1)),
         lambda: sample(normal(2), normal(4, 2, 3, seed=1)),

@@ -361,7 +361,6 @@ def _samples() -> list[Sample]:
         sample(normal(2, 3), pad_width=2, mode="linear_ramp", end_values=(1.0, -1.0)),
         sample(normal(1, 2), pad_width=2, mode="reflect"),
         sample(normal(2), pad_width=70, mode="reflect"),
-        sample(normal(2, 3), pad_width={1: (1, 2)}),
         sample(normal(0, 3), pad_width=((0, 0), (2, 1)), mode="wrap"),
         sample(normal(0), pad_width=2),
         sample(2.0, pad_width=1),

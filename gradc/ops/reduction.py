@@ -55,12 +55,31 @@ def spread(reduced: Node, like: Node, axes: tuple[int, ...], keepdims: bool) -> 
     return call("broadcast_to", kept(reduced, like, axes, keepdims), like.shape)
 
 
+_TURNS_AXES = bool(np.add.reduce(np.array([1, 1e17, -1e17])[::-1], out=np.empty(())) != 1)
+"""Whether this NumPy, given `out`, goes through reversed axes in the order of memory, and so rounds in another order."""
+
+
+def _reduce_backwards_too(ufunc: np.ufunc) -> Callable[..., Any]:
+    """`ufunc.reduce` into `out`, in the order that it has without."""
+    plain: Callable[..., Any] = ufunc.reduce
+
+    def reduce(x: Any, axes: tuple[int, ...], dtype: Any, out: Any, keepdims: bool) -> None:
+        if any(step < 0 for step in x.strides):
+            np.copyto(out, plain(x, axes, dtype, None, keepdims))
+        else:
+            plain(x, axes, dtype, out, keepdims)
+
+    return reduce
+
+
 def reduce_kernel(ufunc: np.ufunc) -> Callable[..., Kernel]:
     """The kernel of `ufunc.reduce` into a buffer."""
 
+    reduce = _reduce_backwards_too(ufunc) if _TURNS_AXES else ufunc.reduce
+
     def kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
         arguments = f"{{0}}, {attrs['axes']}, None, {{out}}, {attrs['keepdims']}"
-        return Kernel((Call(ufunc.reduce, f"{ufunc.__name__}_reduce", arguments),))
+        return Kernel((Call(reduce, f"{ufunc.__name__}_reduce", arguments),))
 
     return kernel
 
