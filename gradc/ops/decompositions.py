@@ -24,6 +24,7 @@ import numpy as np
 from gradc.errors import ArgumentError, ShapeError
 from gradc.ir import Node, Op
 from gradc.ops.declare import call, function, op
+from gradc.ops.linalg import product_to
 from gradc.ops.matrices import (
     check_matrices,
     column,
@@ -84,7 +85,7 @@ solve_op: Op = op(
     infer=_infer_solve,
     evaluate=np.linalg.solve,
     vjp=(
-        lambda g, out, a, b: summed_to(-(solve_op(a.mT, g) @ out.mT), a),
+        lambda g, out, a, b: -product_to(solve_op(a.mT, g), out.mT, a.shape),
         lambda g, out, a, b: summed_to(solve_op(a.mT, g), b),
     ),
     jvp=(lambda t, out, a, b: -solve_op(a, t @ out), lambda t, out, a, b: solve_op(a, t)),
@@ -157,8 +158,8 @@ def _solve_upper(a: Any, b: Any, unit: bool) -> Any:
 
 def _triangular_adjoint(g: Node, out: Node, a: Node, b: Node, *, lower: bool, trans: bool, unit: bool) -> Node:
     right = triangular(a, g, lower, not trans, unit)
-    outer = -(out @ right.mT) if trans else -(right @ out.mT)
-    return summed_to(triangle(outer, lower, (-1 if lower else 1) if unit else 0), a)
+    outer = product_to(out, right.mT, a.shape) if trans else product_to(right, out.mT, a.shape)
+    return triangle(-outer, lower, (-1 if lower else 1) if unit else 0)
 
 
 def _triangular_tangent(t: Node, out: Node, a: Node, b: Node, *, lower: bool, trans: bool, unit: bool) -> Node:
