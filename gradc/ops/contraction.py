@@ -16,7 +16,7 @@ import numpy as np
 from gradc.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from gradc.ir import Node, as_array, lift
 from gradc.ops.declare import call, function
-from gradc.ops.linalg import matmul, moved_last, vecdot
+from gradc.ops.linalg import chain_order, matmul, moved_last, multiply_in_order, vecdot
 from gradc.ops.matrices import diagonals
 from gradc.ops.samples import Sample, cases, normal, sample
 from gradc.types import Dim, Shape, Size, as_dtype, normalize_axis, show_shape, size_of
@@ -252,42 +252,12 @@ def linalg_cross(a: Any, b: Any, *, axis: int = -1) -> Node:
 # --- chains ----------------------------------------------------------------------------------------------
 
 
-def _chain_order(sizes: Sequence[int]) -> dict[tuple[int, int], int]:
-    """Where to split each run of matrices i..j: Cormen et al., Introduction to Algorithms, section on matrix chains."""
-    n = len(sizes) - 1
-    cost = {(i, i): 0 for i in range(n)}
-    split: dict[tuple[int, int], int] = {}
-    for length in range(1, n):
-        for i in range(n - length):
-            j = i + length
-            best = min((cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j))
-            cost[i, j], split[i, j] = best
-    return split
-
-
 _NOMINAL = 128
 """What a symbolic size counts as where an order of products is chosen: more than most numbers."""
 
 
 def _nominal(shape: Shape) -> tuple[int, ...]:
     return tuple(s if isinstance(s, int) else _NOMINAL for s in shape)
-
-
-def _chained(matrices: Sequence[Node]) -> Node:
-    split = _chain_order(_nominal((matrices[0].shape[0], *[m.shape[1] for m in matrices])))
-    products = {(i, i): m for i, m in enumerate(matrices)}
-    pending = [(0, len(matrices) - 1)]
-    while pending:
-        i, j = pending[-1]
-        parts = (i, split.get((i, j), i)), (split.get((i, j), i) + 1, j)
-        missing = [p for p in parts if p not in products] if (i, j) not in products else []
-        if missing:
-            pending += missing
-            continue
-        pending.pop()
-        if (i, j) not in products:
-            products[i, j] = matmul(products[parts[0]], products[parts[1]])
-    return products[0, len(matrices) - 1]
 
 
 @function(
@@ -322,7 +292,8 @@ def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Node:
     for m, n in pairwise(chain):
         if m.shape[1] != n.shape[0]:
             raise ShapeError(f"multi_dot: {show_shape(m.shape)} @ {show_shape(n.shape)}: the inner sizes differ")
-    product = _chained(chain)
+    order = chain_order(_nominal((chain[0].shape[0], *[m.shape[1] for m in chain])))
+    product = multiply_in_order(chain, order, matmul)
     drop = ((0,) if nodes[0].ndim == 1 else ()) + ((1,) if nodes[-1].ndim == 1 else ())
     return call("squeeze", product, drop) if drop else product
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from gradc.ops.masks import keep_zeros
 from gradc.ops.matrices import row, scalar
 from gradc.ops.samples import Sample, cases, normal, sample
 from gradc.ops.shaping import transpose_op
-from gradc.types import Shape, Size, TensorType, broadcast_shapes, normalize_axis, show_shape, size_of
+from gradc.types import Shape, Size, TensorType, broadcast_shapes, is_static, normalize_axis, show_shape, size_of
 
 __all__ = [
     "matmul",
@@ -101,8 +102,8 @@ def product_to(x: Node, y: Node, shape: Shape, times: Callable[[Node, Node], Nod
     sizes = [batch[k] for k in summed]
     if not summed or any([_batch_size(v, k, len(batch)) for k in summed] != sizes for v in (x, y)):
         return call("sum_to", times(x, y), shape)
-    left, right = (_joined(v, summed, len(batch)) for v in (turned(x), y))
-    return call("reshape", times(turned(left), right), shape)
+    left, right = (_stack_batches(v, summed, len(batch)) for v in (swap_last(x), y))
+    return call("reshape", times(swap_last(left), right), shape)
 
 
 def _summed_axes(batch: Shape, kept: Shape) -> list[int]:
@@ -117,7 +118,7 @@ def _batch_size(x: Node, k: int, count: int) -> Size:
     return 1 if k < missing else x.shape[k - missing]
 
 
-def _joined(x: Node, summed: Sequence[int], count: int) -> Node:
+def _stack_batches(x: Node, summed: Sequence[int], count: int) -> Node:
     """Matrices (..., q, p) under one another along the batch axes `summed`: (..., s * q, p)."""
     missing = count - x.ndim + 2
     axes = [k - missing for k in summed]
@@ -127,7 +128,7 @@ def _joined(x: Node, summed: Sequence[int], count: int) -> Node:
     return call("reshape", moved, (*[x.shape[k] for k in kept], rows, x.shape[-1]))
 
 
-def turned(x: Node) -> Node:
+def swap_last(x: Node) -> Node:
     """`x.mT`; of a node that is one already, its operand."""
     swapped = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
     return x.inputs[0] if x.op is transpose_op and x.attr("axes") == swapped else x.mT
@@ -196,6 +197,90 @@ def matmul(a: Any, b: Any) -> Node:
     product = apply(matmul_op, (left, right))
     drop = ((-2,) if x.ndim == 1 else ()) + ((-1,) if y.ndim == 1 else ())
     return call("squeeze", product, drop) if drop else product
+
+
+# --- chains ----------------------------------------------------------------------------------------------
+
+
+class ChainOrder(NamedTuple):
+    """How to multiply a chain of matrices.
+
+    Attributes:
+        split: where to split each run of matrices i..j.
+        cost: the multiplications of the whole.
+    """
+
+    split: dict[tuple[int, int], int]
+    cost: int
+
+
+def chain_order(sizes: Sequence[int]) -> ChainOrder:
+    """The cheapest order for matrices sizes[0] x sizes[1], sizes[1] x sizes[2], ...
+
+    Cormen et al., Introduction to Algorithms, section on matrix chains.
+    """
+    n = len(sizes) - 1
+    cost = {(i, i): 0 for i in range(n)}
+    split: dict[tuple[int, int], int] = {}
+    for length in range(1, n):
+        for i in range(n - length):
+            j = i + length
+            best = min((cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j))
+            cost[i, j], split[i, j] = best
+    return ChainOrder(split, cost[0, n - 1])
+
+
+def multiply_in_order(matrices: Sequence[Any], order: ChainOrder, times: Callable[[Any, Any], Any]) -> Any:
+    """The product of `matrices` in `order`."""
+    products = {(i, i): m for i, m in enumerate(matrices)}
+    pending = [(0, len(matrices) - 1)]
+    while pending:
+        i, j = pending[-1]
+        parts = (i, order.split.get((i, j), i)), (order.split.get((i, j), i) + 1, j)
+        missing = [p for p in parts if p not in products] if (i, j) not in products else []
+        if missing:
+            pending += missing
+            continue
+        pending.pop()
+        if (i, j) not in products:
+            products[i, j] = times(products[parts[0]], products[parts[1]])
+    return products[0, len(matrices) - 1]
+
+
+def _chain_sizes(shapes: Sequence[Sequence[Any]]) -> list[Any]:
+    return [shapes[0][-2], *[shape[-1] for shape in shapes]]
+
+
+def _chain_evaluate(*xs: Any) -> Any:
+    return multiply_in_order(xs, chain_order(_chain_sizes([x.shape for x in xs])), np.matmul)
+
+
+def _chain_vjp(k: int, g: Node, out: Node, *xs: Node) -> Node:
+    before, after = ([x.mT for x in part[::-1]] for part in (xs[:k], xs[k + 1 :]))
+    return call("sum_to", chain(*before, g, *after), xs[k].shape)
+
+
+def chain(*xs: Node) -> Node:
+    """The product of matrices in the order that costs least: no intermediate result larger than operands and result need.
+
+    Products two by two where the sizes are known; else one node, which chooses when it runs.
+    """
+    sizes = _chain_sizes([x.shape for x in xs])
+    return multiply_in_order(xs, chain_order(sizes), _times) if is_static(tuple(sizes)) else apply(chain_op, xs)
+
+
+chain_op = op(
+    "matrix_chain",
+    infer=lambda *types: reduce(_infer_matmul, types),
+    evaluate=_chain_evaluate,
+    analytic=True,
+    vjp=_chain_vjp,
+    jvp=lambda k, t, out, *xs: chain(*xs[:k], t, *xs[k + 1 :]),
+    flops=lambda shapes, shape: 2 * int(np.prod(shape[:-2])) * chain_order(_chain_sizes(shapes)).cost,
+)
+
+
+# --- inner products --------------------------------------------------------------------------------------
 
 
 def _infer_vecdot(a: TensorType, b: TensorType) -> TensorType:

@@ -15,6 +15,7 @@ from gradc.errors import ArgumentError, ShapeError, UnsupportedError
 from gradc.ir import Node, Op
 from gradc.ops.declare import call, function, op
 from gradc.ops.elementwise import safe_divide, select
+from gradc.ops.linalg import chain
 from gradc.ops.matrices import (
     any_samples,
     column,
@@ -354,16 +355,14 @@ def _pinv(a: Any, *, rcond: float | None) -> Any:
 
 def _pinv_adjoint(g: Node, out: Node, a: Node, *, rcond: float | None) -> Node:
     gt, pt = g.mT, out.mT
-    outside = gt - a @ (out @ gt)
-    beside = gt - (gt @ out) @ a
-    return outside @ (out @ pt) + (pt @ out) @ beside - pt @ g @ pt
+    outside, beside = gt - chain(a, out, gt), gt - chain(gt, out, a)
+    return chain(outside, out, pt) + chain(pt, out, beside) - chain(pt, g, pt)
 
 
 def _pinv_tangent(t: Node, out: Node, a: Node, *, rcond: float | None) -> Node:
     tt, pt = t.mT, out.mT
-    outside = tt - (tt @ a) @ out
-    beside = tt - out @ (a @ tt)
-    return out @ pt @ outside + beside @ pt @ out - out @ t @ out
+    outside, beside = tt - chain(tt, a, out), tt - chain(out, a, tt)
+    return chain(out, pt, outside) + chain(beside, pt, out) - chain(out, t, out)
 
 
 pinv_op = op(
