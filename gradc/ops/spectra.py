@@ -22,7 +22,7 @@ import numpy as np
 from gradc.errors import ArgumentError, ShapeError, UnsupportedError
 from gradc.ir import Node, Op
 from gradc.ops.declare import call, function, op
-from gradc.ops.elementwise import logical_or, select
+from gradc.ops.elementwise import logical_or
 from gradc.ops.linalg import chain
 from gradc.ops.masks import known_zeros
 from gradc.ops.matrices import (
@@ -168,6 +168,35 @@ def _lost(apart: Node, live: Node | None) -> Node:
     return call("where", gone, np.inf, np.nan).astype(apart.dtype)
 
 
+def _is_noise(numerator: Array, divisor: Array, left: Array, right: Array, values: Array, slopes: Array) -> Any:
+    eps = np.finfo(values.dtype).eps
+    sizes = np.abs(left).sum(-2) + np.abs(right).sum(-2)
+    noise = eps * (sizes[..., None, :] + sizes[..., :, None])
+    largest, steepest = (np.abs(v).max(-1, initial=0)[..., None, None] for v in (values, slopes))
+    near = np.abs(divisor) <= _LOST * eps * largest
+    return (np.abs(numerator) <= noise) & (near | ((steepest > 0) & (noise > 1e-3 * steepest * np.abs(divisor))))
+
+
+is_noise = op(
+    "is_noise",
+    infer=lambda numerator, *others: TensorType(numerator.shape, np.dtype("bool")),
+    evaluate=_is_noise,
+    vjp=(None,) * 6,
+    jvp=(None,) * 6,
+)
+"""Which quotients of adjoints by differences of values are rounding over rounding, though the values differ.
+
+v f(w) v^T with f(w) the same number for both has the adjoints 0, and a derivative that is not 0. It matters where the values
+are near for the matrix as a whole, or the noise would be seen beside the adjoints of the values, the `slopes`.
+"""
+
+
+def _over(numerator: Node, divisor: Node, lost: Node, parts: tuple[Node, Node], values: Node, slopes: Node) -> Node:
+    """A quotient of adjoints by differences, or sums, of values; by `lost` where it is noise."""
+    noise = is_noise(numerator, divisor, *parts, values, slopes)
+    return numerator / call("where", noise, lost, divisor)
+
+
 def _gaps(values: Node, apart: Node, lost: Node) -> Node:
     """w_j - w_i, and `lost` where they are equal."""
     return call("where", apart > _LOST, row(values) - column(values), lost)
@@ -205,7 +234,8 @@ def _eigh_adjoint(g: Node, out: Node, a: Node, *, uplo: str) -> Node:
     apart = eigen_separations(a, out, uplo=uplo)
     lost = _lost(apart, _live_columns(known_zeros(g), (1, out.shape[-2])))
     turned = vectors.mT @ vectors_bar
-    inner = 0.5 * (turned - turned.mT) / _gaps(values, apart, lost)
+    numerator = 0.5 * (turned - turned.mT)
+    inner = _over(numerator, _gaps(values, apart, lost), lost, (turned, turned), values, values_bar)
     return symmetric(vectors @ (inner @ vectors.mT + column(share(values_bar, apart)) * vectors.mT))
 
 
@@ -330,8 +360,11 @@ def _divisor(s: Node, apart: Node, live: Node | None) -> Node:
 
 
 def _slopes(g: Node, apart: Node, counted: Node) -> Node:
-    """Adjoints, or tangents, of singular values: equal ones share them, and those not `counted` are 0."""
-    return select(counted, share(g, apart))
+    """Adjoints, or tangents, of singular values: equal ones share them, and those not `counted` are 0.
+
+    By a factor: a selection would say that nothing reads these values, and hide that this is a convention.
+    """
+    return share(g, apart) * counted.astype(g.dtype)
 
 
 def _counts(g: Array, s: Array, apart: Array) -> Any:
@@ -367,8 +400,9 @@ def _svd_adjoint(g: Node, out: Node, a: Node) -> Node:
     apart = singular_separations(a, out)
     lost = _lost(apart, None if u_live is None or v_live is None else u_live | v_live)
     left, right = u.mT @ u_bar, v.mT @ v_bar
-    one, other = left - left.mT, right - right.mT
-    inner = 0.5 * ((one + other) / _gaps(s, apart, lost) + (one - other) / _sums(s, lost))
+    one, other = 0.5 * (left - left.mT), 0.5 * (right - right.mT)
+    inner = _over(one + other, _gaps(s, apart, lost), lost, (left, right), s, s_bar)
+    inner = inner + _over(one - other, _sums(s, lost), lost, (left, right), s, s_bar)
     slopes = _slopes(s_bar, apart, counts(s_bar, s, apart))
     if m == n:
         slopes = slopes + 0 / _divisor(s, apart, u_live)
