@@ -1,10 +1,8 @@
 """Inverses, determinants, linear systems and decompositions of matrices in the last two axes, batches in those before.
 
 Conventions. A decomposition of a symmetric matrix (`cholesky`, `eigh`, `eigvalsh`) reads one triangle, as NumPy's does, and its
-adjoint is that of a function of symmetric matrices: symmetric, half of it in each triangle. Where eigenvalues or singular
-values are equal to rounding, their adjoints are shared equally among them, whatever basis was found, and the parts of
-eigenvectors' derivatives that are not defined there, those along the other vectors of the same value, are 0, as is the slope of
-a singular value that is 0: of all candidates the one of least norm.
+adjoint is that of a function of symmetric matrices: symmetric, half of it in each triangle. `gradc.ops.spectra` says what holds
+where eigenvalues or singular values are equal or 0.
 
 What fails for a value (a singular matrix) raises `gradc.errors.EvaluationError` when the graph runs. NumPy keeps no
 factorisation, so the adjoint of `solve` factorises a second time.

@@ -14,7 +14,9 @@ least norm; where its vectors are read, NaN. What holds these conventions and is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -168,33 +170,38 @@ def _lost(apart: Node, live: Node | None) -> Node:
     return call("where", gone, np.inf, np.nan).astype(apart.dtype)
 
 
-def _is_noise(numerator: Array, divisor: Array, left: Array, right: Array, values: Array, slopes: Array) -> Any:
+def _is_noise(numerator: Array, divisor: Array, quotients: Array, left: Array, right: Array, values: Array, slopes: Array) -> Any:
     eps = np.finfo(values.dtype).eps
     sizes = np.abs(left).sum(-2) + np.abs(right).sum(-2)
     noise = eps * (sizes[..., None, :] + sizes[..., :, None])
     largest, steepest = (np.abs(v).max(-1, initial=0)[..., None, None] for v in (values, slopes))
     near = np.abs(divisor) <= _LOST * eps * largest
-    return (np.abs(numerator) <= noise) & (near | ((steepest > 0) & (noise > 1e-3 * steepest * np.abs(divisor))))
+    seen = (steepest > 0) & (noise > 1e-3 * steepest * np.abs(divisor))
+    most = np.abs(quotients).max((-2, -1), keepdims=True, initial=0, where=np.isfinite(quotients))
+    small = noise <= np.sqrt(eps) * most * np.abs(divisor)
+    return (np.abs(numerator) <= noise) & (near | seen) & ~small
 
 
 is_noise = op(
     "is_noise",
     infer=lambda numerator, *others: TensorType(numerator.shape, np.dtype("bool")),
     evaluate=_is_noise,
-    vjp=(None,) * 6,
-    jvp=(None,) * 6,
+    vjp=(None,) * 7,
+    jvp=(None,) * 7,
 )
 """Which quotients of adjoints by differences of values are rounding over rounding, though the values differ.
 
 v f(w) v^T with f(w) the same number for both has the adjoints 0, and a derivative that is not 0. It matters where the values
-are near for the matrix as a whole, or the noise would be seen beside the adjoints of the values, the `slopes`.
+are near for the matrix as a whole, or the noise would be seen beside the adjoints of the values, the `slopes`; and not where it
+is lost beside other quotients.
 """
 
 
-def _over(numerator: Node, divisor: Node, lost: Node, parts: tuple[Node, Node], values: Node, slopes: Node) -> Node:
-    """A quotient of adjoints by differences, or sums, of values; by `lost` where it is noise."""
-    noise = is_noise(numerator, divisor, *parts, values, slopes)
-    return numerator / call("where", noise, lost, divisor)
+def _quotients(fractions: Sequence[tuple[Node, Node]], lost: Node, parts: tuple[Node, Node], values: Node, slopes: Node) -> Node:
+    """The sum of `fractions`, adjoints by differences or sums of values; by `lost` where they are noise."""
+    raw = reduce(add, [call("abs", numerator / divisor) for numerator, divisor in fractions])
+    noise = [is_noise(numerator, divisor, raw, *parts, values, slopes) for numerator, divisor in fractions]
+    return reduce(add, [n / call("where", lose, lost, d) for (n, d), lose in zip(fractions, noise, strict=True)])
 
 
 def _gaps(values: Node, apart: Node, lost: Node) -> Node:
@@ -234,8 +241,8 @@ def _eigh_adjoint(g: Node, out: Node, a: Node, *, uplo: str) -> Node:
     apart = eigen_separations(a, out, uplo=uplo)
     lost = _lost(apart, _live_columns(known_zeros(g), (1, out.shape[-2])))
     turned = vectors.mT @ vectors_bar
-    numerator = 0.5 * (turned - turned.mT)
-    inner = _over(numerator, _gaps(values, apart, lost), lost, (turned, turned), values, values_bar)
+    fraction = 0.5 * (turned - turned.mT), _gaps(values, apart, lost)
+    inner = _quotients([fraction], lost, (turned, turned), values, values_bar)
     return symmetric(vectors @ (inner @ vectors.mT + column(share(values_bar, apart)) * vectors.mT))
 
 
@@ -271,7 +278,8 @@ def _uplo(where: str, uplo: Any) -> str:
 def eigh(a: Any, UPLO: str = "L") -> EighResult:  # noqa: N803
     """`np.linalg.eigh` of symmetric (..., n, n): eigenvalues (..., n), ascending, and eigenvectors, the columns of (..., n, n).
 
-    Giles 2008, 3.1. Eigenvalues equal to rounding share their adjoints, and eigenvectors do not turn into one another there.
+    Giles 2008, 3.1. Equal eigenvalues share their adjoints. Their eigenvectors have NaN for a derivative, where one is read: the
+    matrix does not determine them. Functions of the eigenvalues alone, and of other eigenvalues' vectors, are right there.
     """
     node = matrices("eigh", a, square=True)
     return _eigh_parts(eigh_op(node, uplo=_uplo("eigh", UPLO)))
@@ -401,8 +409,8 @@ def _svd_adjoint(g: Node, out: Node, a: Node) -> Node:
     lost = _lost(apart, None if u_live is None or v_live is None else u_live | v_live)
     left, right = u.mT @ u_bar, v.mT @ v_bar
     one, other = 0.5 * (left - left.mT), 0.5 * (right - right.mT)
-    inner = _over(one + other, _gaps(s, apart, lost), lost, (left, right), s, s_bar)
-    inner = inner + _over(one - other, _sums(s, lost), lost, (left, right), s, s_bar)
+    fractions = [(one + other, _gaps(s, apart, lost)), (one - other, _sums(s, lost))]
+    inner = _quotients(fractions, lost, (left, right), s, s_bar)
     slopes = _slopes(s_bar, apart, counts(s_bar, s, apart))
     if m == n:
         slopes = slopes + 0 / _divisor(s, apart, u_live)
@@ -452,7 +460,8 @@ svd_op = op(
 def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
     """`np.linalg.svd` of matrices (..., m, n): U (..., m, k), S (..., k), descending, Vh (..., k, n), k the less of both.
 
-    Townsend 2016. With `compute_uv=False` the singular values alone. What completes U or Vh to a square is not
+    Townsend 2016. Where singular values are equal or 0, the vectors have NaN for a derivative (a vector of V that belongs to one
+    value of 0 is determined if m >= n). With `compute_uv=False` the values alone. What completes U or Vh to a square is not
     determined by the matrix, and has no derivative: pass `full_matrices=False` unless the matrices are square.
     """
     if hermitian:
