@@ -73,9 +73,15 @@ every optimisation level:
 - An adjoint that `where` or another mask has set to zero stays exactly zero through every singular rule after it:
   `where(x > 0, sqrt(x), 0)` has the gradient 0 for x <= 0, never NaN. In products of matrices too, entry by entry: a row that
   `where` left out may be NaN, and the weights' gradient is not.
-- `det` has its cofactors as adjoint, also where it is singular. Eigenvalues and singular values that are equal to rounding share
-  their adjoints; a singular value that is 0 has none; eigenvectors do not turn into others of the same eigenvalue. The adjoint
-  of `cholesky`, `eigh` and `eigvalsh` is that of a function of symmetric matrices, and symmetric.
+- `det` has its cofactors as adjoint, also where it is singular. The adjoint of `cholesky`, `eigh` and `eigvalsh` is that of a
+  function of symmetric matrices, and symmetric.
+- Eigenvalues and singular values are equal where they are no further apart than rounding of their own size, of the entries that
+  they are sums of, or of the decomposition; how large others are does not matter. Equal ones share their adjoints, and one
+  that is 0 has none (one that is 0 to rounding only keeps an adjoint larger than all others: a logarithm grows there).
+  So exact at equal values: symmetric functions of them (`sum(w)`, `sum(log(w))`, norms), what is made of other values and
+  their vectors, and whole columns that nothing reads. NaN there, in both modes: what reads the vectors of equal values, or U
+  beside the value 0, `v @ diag(f(w)) @ v.T` and `u @ diag(s) @ vh` too, smooth as they are; at second order functions of the
+  values alone too. Just beside equal values the derivative has as many digits as their difference.
 - NaN goes through smooth functions to value and adjoint. A selection (`where`, `maximum`, `relu`) passes an adjoint or an exact
   zero, whatever the values.
 - No intermediate overflows or underflows where the result does not.

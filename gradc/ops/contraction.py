@@ -16,10 +16,10 @@ import numpy as np
 from gradc.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from gradc.ir import Node, as_array, lift
 from gradc.ops.declare import call, function
-from gradc.ops.linalg import matmul, moved_last, vecdot
+from gradc.ops.linalg import chain_order, matmul, moved_last, multiply_in_order, vecdot
 from gradc.ops.matrices import diagonals
 from gradc.ops.samples import Sample, cases, normal, sample
-from gradc.types import Dim, Size, as_dtype, is_static, normalize_axis, show_shape, size_of
+from gradc.types import Dim, Shape, Size, as_dtype, normalize_axis, show_shape, size_of
 
 __all__ = [
     "cross",
@@ -252,40 +252,12 @@ def linalg_cross(a: Any, b: Any, *, axis: int = -1) -> Node:
 # --- chains ----------------------------------------------------------------------------------------------
 
 
-def _chain_order(sizes: Sequence[int]) -> dict[tuple[int, int], int]:
-    """Where to split each run of matrices i..j: Cormen et al., Introduction to Algorithms, section on matrix chains."""
-    n = len(sizes) - 1
-    cost = {(i, i): 0 for i in range(n)}
-    split: dict[tuple[int, int], int] = {}
-    for length in range(1, n):
-        for i in range(n - length):
-            j = i + length
-            best = min((cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j))
-            cost[i, j], split[i, j] = best
-    return split
+_NOMINAL = 128
+"""What a symbolic size counts as where an order of products is chosen: more than most numbers."""
 
 
-def _chained(matrices: Sequence[Node]) -> Node:
-    sizes = [matrices[0].shape[0], *[m.shape[1] for m in matrices]]
-    if not is_static(tuple(sizes)):
-        product = matrices[0]
-        for m in matrices[1:]:
-            product = matmul(product, m)
-        return product
-    split = _chain_order([int(s) for s in sizes])
-    products = {(i, i): m for i, m in enumerate(matrices)}
-    pending = [(0, len(matrices) - 1)]
-    while pending:
-        i, j = pending[-1]
-        parts = (i, split.get((i, j), i)), (split.get((i, j), i) + 1, j)
-        missing = [p for p in parts if p not in products] if (i, j) not in products else []
-        if missing:
-            pending += missing
-            continue
-        pending.pop()
-        if (i, j) not in products:
-            products[i, j] = matmul(products[parts[0]], products[parts[1]])
-    return products[0, len(matrices) - 1]
+def _nominal(shape: Shape) -> tuple[int, ...]:
+    return tuple(s if isinstance(s, int) else _NOMINAL for s in shape)
 
 
 @function(
@@ -302,7 +274,7 @@ def _chained(matrices: Sequence[Node]) -> Node:
 def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Node:
     """`np.linalg.multi_dot`: the product of a chain of matrices in the order that costs least; first and last may be vectors.
 
-    Where a size is symbolic, from left to right.
+    A symbolic size counts as a large one.
     """
     nodes = _operands("multi_dot", *arrays, out=out)
     if len(nodes) < 2:
@@ -320,7 +292,8 @@ def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Node:
     for m, n in pairwise(chain):
         if m.shape[1] != n.shape[0]:
             raise ShapeError(f"multi_dot: {show_shape(m.shape)} @ {show_shape(n.shape)}: the inner sizes differ")
-    product = _chained(chain)
+    order = chain_order(_nominal((chain[0].shape[0], *[m.shape[1] for m in chain])))
+    product = multiply_in_order(chain, order, matmul)
     drop = ((0,) if nodes[0].ndim == 1 else ()) + ((1,) if nodes[-1].ndim == 1 else ())
     return call("squeeze", product, drop) if drop else product
 
@@ -552,15 +525,14 @@ def _pair(a: Term, b: Term, kept: set[Label], sizes: dict[Label, Size]) -> Term:
 
 
 def _path(terms: Sequence[Term], result: Sequence[Label], optimize: Any) -> list[tuple[int, ...]]:
-    """Which operands to make one, step by step: NumPy's plan, or from left to right where a size is symbolic."""
+    """Which operands to make one, step by step: NumPy's plan, where a symbolic size counts as a large one."""
     everything = [tuple(range(len(terms)))]
     labels = {label for term in terms for label in term.labels}
-    if len(terms) <= 2 or len(labels) > len(_LETTERS) or not all(is_static(term.node.shape) for term in terms):
+    if len(terms) <= 2 or len(labels) > len(_LETTERS):
         return everything
     letter = dict(zip(sorted(labels, key=str), _LETTERS, strict=False))
     texts = ["".join(letter[label] for label in part) for part in (*[t.labels for t in terms], result)]
-    shapes: list[Any] = [term.node.shape for term in terms]
-    dummies = [np.broadcast_to(np.empty(()), shape) for shape in shapes]
+    dummies = [np.broadcast_to(np.empty(()), _nominal(term.node.shape)) for term in terms]
     chosen = "greedy" if optimize is True or optimize is False else optimize
     try:
         plan = np.einsum_path(f"{','.join(texts[:-1])}->{texts[-1]}", *dummies, optimize=chosen)[0]
@@ -590,8 +562,8 @@ def einsum(
     """`np.einsum`, in both forms: `einsum("ij,jk->ik", x, y)` and `einsum(x, [0, 1], y, [1, 2], [0, 2])`.
 
     A label twice in an operand takes a diagonal, axes of length 1 broadcast, `...` stands for any axes, and a result that
-    is not given has the labels that occur once, sorted. More than two operands are made one in pairs: by the plan of
-    `np.einsum_path` (`optimize` says which, "greedy" when left out), from left to right where a size is symbolic. Every
+    is not given has the labels that occur once, sorted. More than two operands are made one in pairs, by the plan of
+    `np.einsum_path` (`optimize` says which, "greedy" when left out), where a symbolic size counts as a large one. Every
     pair is a product of matrices, or of entries where nothing is summed.
 
     Raises:

@@ -1,10 +1,8 @@
 """Inverses, determinants, linear systems and decompositions of matrices in the last two axes, batches in those before.
 
 Conventions. A decomposition of a symmetric matrix (`cholesky`, `eigh`, `eigvalsh`) reads one triangle, as NumPy's does, and its
-adjoint is that of a function of symmetric matrices: symmetric, half of it in each triangle. Where eigenvalues or singular
-values are equal to rounding, their adjoints are shared equally among them, whatever basis was found, and the parts of
-eigenvectors' derivatives that are not defined there, those along the other vectors of the same value, are 0, as is the slope of
-a singular value that is 0: of all candidates the one of least norm.
+adjoint is that of a function of symmetric matrices: symmetric, half of it in each triangle. `gradc.ops.spectra` says what holds
+where eigenvalues or singular values are equal or 0.
 
 What fails for a value (a singular matrix) raises `gradc.errors.EvaluationError` when the graph runs. NumPy keeps no
 factorisation, so the adjoint of `solve` factorises a second time.
@@ -24,6 +22,7 @@ import numpy as np
 from gradc.errors import ArgumentError, ShapeError
 from gradc.ir import Node, Op
 from gradc.ops.declare import call, function, op
+from gradc.ops.linalg import product_to
 from gradc.ops.matrices import (
     check_matrices,
     column,
@@ -84,7 +83,7 @@ solve_op: Op = op(
     infer=_infer_solve,
     evaluate=np.linalg.solve,
     vjp=(
-        lambda g, out, a, b: summed_to(-(solve_op(a.mT, g) @ out.mT), a),
+        lambda g, out, a, b: -product_to(solve_op(a.mT, g), out.mT, a.shape),
         lambda g, out, a, b: summed_to(solve_op(a.mT, g), b),
     ),
     jvp=(lambda t, out, a, b: -solve_op(a, t @ out), lambda t, out, a, b: solve_op(a, t)),
@@ -157,8 +156,8 @@ def _solve_upper(a: Any, b: Any, unit: bool) -> Any:
 
 def _triangular_adjoint(g: Node, out: Node, a: Node, b: Node, *, lower: bool, trans: bool, unit: bool) -> Node:
     right = triangular(a, g, lower, not trans, unit)
-    outer = -(out @ right.mT) if trans else -(right @ out.mT)
-    return summed_to(triangle(outer, lower, (-1 if lower else 1) if unit else 0), a)
+    outer = product_to(out, right.mT, a.shape) if trans else product_to(right, out.mT, a.shape)
+    return triangle(-outer, lower, (-1 if lower else 1) if unit else 0)
 
 
 def _triangular_tangent(t: Node, out: Node, a: Node, b: Node, *, lower: bool, trans: bool, unit: bool) -> Node:

@@ -16,6 +16,7 @@ from gradc.ops.matrices import (
     scalar,
     square_samples,
 )
+from gradc.ops.products import mixed_products
 from gradc.ops.samples import at, sample
 from gradc.types import TensorType
 
@@ -73,8 +74,8 @@ def _products(a: Array) -> _Products:
     whole = head.prod(-1)[..., None]
     without = np.concatenate((np.divide(1, head, where=head > 0, out=np.zeros_like(head)), np.ones_like(s[..., :2])), -1)
     last, other = s[..., -1:], s[..., -2:-1]
-    ends = np.concatenate((np.broadcast_to(last * other, head.shape), last, other), -1)
-    but_one = whole * without * ends
+    but_one = np.empty_like(s)
+    mixed_products(but_one, s)
     rest = np.ones((*s.shape, n), s.dtype)
     rest[..., :-2, :-2] = (last * other)[..., None]
     rest[..., :-2, -2] = rest[..., -2, :-2] = last

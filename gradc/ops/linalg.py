@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +12,10 @@ from gradc.errors import ShapeError
 from gradc.ir import Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import call, function, if_numpy_has, op, ufunc_dtype
 from gradc.ops.masks import keep_zeros
+from gradc.ops.matrices import row, scalar
 from gradc.ops.samples import Sample, cases, normal, sample
-from gradc.types import TensorType, broadcast_shapes, normalize_axis, show_shape
+from gradc.ops.shaping import transpose_op
+from gradc.types import Shape, Size, TensorType, broadcast_shapes, is_static, normalize_axis, show_shape, size_of
 
 __all__ = [
     "matmul",
@@ -33,17 +36,6 @@ def _infer_matmul(a: TensorType, b: TensorType) -> TensorType:
         )
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     return TensorType((*batch, a.shape[-2], b.shape[-1]), ufunc_dtype(np.matmul, (a.dtype, b.dtype)))
-
-
-def _da(g: Node, out: Node, a: Node, b: Node) -> Node:
-    return _to(matmul(g, b.mT), a)
-
-
-def _db(g: Node, out: Node, a: Node, b: Node) -> Node:
-    if b.ndim == 2 and a.ndim > 2:
-        rows, columns = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
-        return matmul(rows.T, columns)
-    return _to(matmul(a.mT, g), b)
 
 
 def masked_product(x: Any, y: Any, out: Any, zeros: int) -> None:
@@ -88,8 +80,58 @@ def _masked(x: Node, y: Node, zeros: int) -> Node:
     return apply(masked_matmul_op, (x, y), (("zeros", zeros),))
 
 
+def _masked_left(x: Node, y: Node) -> Node:
+    return _masked(x, y, 0)
+
+
+def _masked_right(x: Node, y: Node) -> Node:
+    return _masked(x, y, 1)
+
+
 def _times(x: Node, y: Node) -> Node:
     return apply(matmul_op, (x, y))
+
+
+def product_to(x: Node, y: Node, shape: Shape, times: Callable[[Node, Node], Node] = _times) -> Node:
+    """`x @ y`, summed to `shape` over the batch axes that it was broadcast along: the adjoint of an operand of a product.
+
+    These axes become part of the sum that the product is, so no matrix is made for each of their entries.
+    """
+    batch = broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    summed = _summed_axes(batch, shape[:-2])
+    sizes = [batch[k] for k in summed]
+    if not summed or any([_batch_size(v, k, len(batch)) for k in summed] != sizes for v in (x, y)):
+        return call("sum_to", times(x, y), shape)
+    left, right = (_stack_batches(v, summed, len(batch)) for v in (swap_last(x), y))
+    return call("reshape", times(swap_last(left), right), shape)
+
+
+def _summed_axes(batch: Shape, kept: Shape) -> list[int]:
+    """The axes of `batch` that a batch `kept` is broadcast along."""
+    padded = (1,) * (len(batch) - len(kept)) + kept
+    return [k for k, (size, own) in enumerate(zip(batch, padded, strict=True)) if size != own]
+
+
+def _batch_size(x: Node, k: int, count: int) -> Size:
+    """The size of `x` along batch axis `k` of `count`, 1 where it has none."""
+    missing = count - x.ndim + 2
+    return 1 if k < missing else x.shape[k - missing]
+
+
+def _stack_batches(x: Node, summed: Sequence[int], count: int) -> Node:
+    """Matrices (..., q, p) under one another along the batch axes `summed`: (..., s * q, p)."""
+    missing = count - x.ndim + 2
+    axes = [k - missing for k in summed]
+    kept = [k for k in range(x.ndim - 2) if k not in axes]
+    moved = call("transpose", x, (*kept, *axes, x.ndim - 2, x.ndim - 1))
+    rows = size_of(tuple(x.shape[k] for k in (*axes, x.ndim - 2)))
+    return call("reshape", moved, (*[x.shape[k] for k in kept], rows, x.shape[-1]))
+
+
+def swap_last(x: Node) -> Node:
+    """`x.mT`; of a node that is one already, its operand."""
+    swapped = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
+    return x.inputs[0] if x.op is transpose_op and x.attr("axes") == swapped else x.mT
 
 
 masked_matmul_op: Op = op(
@@ -97,8 +139,8 @@ masked_matmul_op: Op = op(
     infer=lambda x, y, *, zeros: _infer_matmul(x, y),
     evaluate=_masked_evaluate,
     vjp=(
-        lambda g, out, x, y, *, zeros: _to(_times(g, y.mT) if zeros == 0 else _masked(g, y.mT, 1), x),
-        lambda g, out, x, y, *, zeros: _to(_masked(x.mT, g, 0) if zeros == 0 else _times(x.mT, g), y),
+        lambda g, out, x, y, *, zeros: product_to(g, y.mT, x.shape, _times if zeros == 0 else _masked_right),
+        lambda g, out, x, y, *, zeros: product_to(x.mT, g, y.shape, _masked_left if zeros == 0 else _times),
     ),
     jvp=(
         lambda t, out, x, y, *, zeros: _times(t, y) if zeros == 0 else _masked(t, y, 1),
@@ -111,10 +153,6 @@ masked_matmul_op: Op = op(
 )
 
 
-def _to(x: Node, like: Node) -> Node:
-    return call("sum_to", x, like.shape)
-
-
 def _kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
     return Kernel((Call(np.matmul, "matmul", "{0}, {1}, {out}"),))
 
@@ -124,10 +162,10 @@ matmul_op: Op = op(
     infer=_infer_matmul,
     evaluate=np.matmul,
     analytic=True,
-    vjp=(_da, _db),
+    vjp=(lambda g, out, a, b: product_to(g, b.mT, a.shape), lambda g, out, a, b: product_to(a.mT, g, b.shape)),
     masked_vjp=(
-        lambda g, out, a, b: _to(_masked(g, b.mT, 0), a),
-        lambda g, out, a, b: _to(_masked(a.mT, g, 1), b),
+        lambda g, out, a, b: product_to(g, b.mT, a.shape, _masked_left),
+        lambda g, out, a, b: product_to(a.mT, g, b.shape, _masked_right),
     ),
     jvp=(lambda t, out, a, b: t @ b, lambda t, out, a, b: a @ t),
     kernel=_kernel,
@@ -161,6 +199,90 @@ def matmul(a: Any, b: Any) -> Node:
     return call("squeeze", product, drop) if drop else product
 
 
+# --- chains ----------------------------------------------------------------------------------------------
+
+
+class ChainOrder(NamedTuple):
+    """How to multiply a chain of matrices.
+
+    Attributes:
+        split: where to split each run of matrices i..j.
+        cost: the multiplications of the whole.
+    """
+
+    split: dict[tuple[int, int], int]
+    cost: int
+
+
+def chain_order(sizes: Sequence[int]) -> ChainOrder:
+    """The cheapest order for matrices sizes[0] x sizes[1], sizes[1] x sizes[2], ...
+
+    Cormen et al., Introduction to Algorithms, section on matrix chains.
+    """
+    n = len(sizes) - 1
+    cost = {(i, i): 0 for i in range(n)}
+    split: dict[tuple[int, int], int] = {}
+    for length in range(1, n):
+        for i in range(n - length):
+            j = i + length
+            best = min((cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j))
+            cost[i, j], split[i, j] = best
+    return ChainOrder(split, cost[0, n - 1])
+
+
+def multiply_in_order(matrices: Sequence[Any], order: ChainOrder, times: Callable[[Any, Any], Any]) -> Any:
+    """The product of `matrices` in `order`."""
+    products = {(i, i): m for i, m in enumerate(matrices)}
+    pending = [(0, len(matrices) - 1)]
+    while pending:
+        i, j = pending[-1]
+        parts = (i, order.split.get((i, j), i)), (order.split.get((i, j), i) + 1, j)
+        missing = [p for p in parts if p not in products] if (i, j) not in products else []
+        if missing:
+            pending += missing
+            continue
+        pending.pop()
+        if (i, j) not in products:
+            products[i, j] = times(products[parts[0]], products[parts[1]])
+    return products[0, len(matrices) - 1]
+
+
+def _chain_sizes(shapes: Sequence[Sequence[Any]]) -> list[Any]:
+    return [shapes[0][-2], *[shape[-1] for shape in shapes]]
+
+
+def _chain_evaluate(*xs: Any) -> Any:
+    return multiply_in_order(xs, chain_order(_chain_sizes([x.shape for x in xs])), np.matmul)
+
+
+def _chain_vjp(k: int, g: Node, out: Node, *xs: Node) -> Node:
+    before, after = ([x.mT for x in part[::-1]] for part in (xs[:k], xs[k + 1 :]))
+    return call("sum_to", chain(*before, g, *after), xs[k].shape)
+
+
+def chain(*xs: Node) -> Node:
+    """The product of matrices in the order that costs least: no intermediate result larger than operands and result need.
+
+    Products two by two where the sizes are known; else one node, which chooses when it runs.
+    """
+    sizes = _chain_sizes([x.shape for x in xs])
+    return multiply_in_order(xs, chain_order(sizes), _times) if is_static(tuple(sizes)) else apply(chain_op, xs)
+
+
+chain_op = op(
+    "matrix_chain",
+    infer=lambda *types: reduce(_infer_matmul, types),
+    evaluate=_chain_evaluate,
+    analytic=True,
+    vjp=_chain_vjp,
+    jvp=lambda k, t, out, *xs: chain(*xs[:k], t, *xs[k + 1 :]),
+    flops=lambda shapes, shape: 2 * int(np.prod(shape[:-2])) * chain_order(_chain_sizes(shapes)).cost,
+)
+
+
+# --- inner products --------------------------------------------------------------------------------------
+
+
 def _infer_vecdot(a: TensorType, b: TensorType) -> TensorType:
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-1]:
         raise ShapeError(
@@ -177,18 +299,28 @@ def _masked_spread(g: Node, other: Node) -> Node:
     return apply(keep_zeros, (_spread_last(g, other), call("expand_dims", g, -1)))
 
 
+def _vecdot_rule(spread: Callable[[Node, Node], Node], times: Callable[[Node, Node], Node]) -> Callable[[Node, Node, Node], Node]:
+    """The adjoint of an operand: `g` times the other one; a product of matrices where it was broadcast."""
+
+    def rule(g: Node, operand: Node, other: Node) -> Node:
+        if not _summed_axes(g.shape, operand.shape[:-1]):
+            return call("sum_to", spread(g, other), operand.shape)
+        rows = (*operand.shape[:-1], 1, operand.shape[-1])
+        found = product_to(scalar(g), row(other), rows, times)
+        return call("squeeze", found, -2)
+
+    return rule
+
+
+_vecdot_adjoint, _masked_vecdot_adjoint = _vecdot_rule(_spread_last, _times), _vecdot_rule(_masked_spread, _masked_left)
+
+
 vecdot_op: Op = op(
     "vecdot",
     infer=_infer_vecdot,
     evaluate=np.vecdot,
-    vjp=(
-        lambda g, out, a, b: _to(_spread_last(g, b), a),
-        lambda g, out, a, b: _to(_spread_last(g, a), b),
-    ),
-    masked_vjp=(
-        lambda g, out, a, b: _to(_masked_spread(g, b), a),
-        lambda g, out, a, b: _to(_masked_spread(g, a), b),
-    ),
+    vjp=(lambda g, out, a, b: _vecdot_adjoint(g, a, b), lambda g, out, a, b: _vecdot_adjoint(g, b, a)),
+    masked_vjp=(lambda g, out, a, b: _masked_vecdot_adjoint(g, a, b), lambda g, out, a, b: _masked_vecdot_adjoint(g, b, a)),
     jvp=(lambda t, out, a, b: vecdot_op(t, b), lambda t, out, a, b: vecdot_op(a, t)),
     kernel=lambda inputs, out, attrs: Kernel((Call(np.vecdot, "vecdot", "{0}, {1}, {out}"),)),
     flops=lambda shapes, shape: 2 * int(np.prod(shape)) * shapes[0][-1],

@@ -75,6 +75,14 @@ def _has_derivatives(x: Node, g: Node) -> Node:
     return same if selected is None else logical_and(selected, same)
 
 
+def known_zeros(g: Node) -> Node | None:
+    """A condition that is False where the adjoint `g` is 0 whatever the values: by a mask, or since nothing reads the entry.
+
+    None where nothing is known. An adjoint that happens to be 0 counts as any other.
+    """
+    return _Masks().of(g)
+
+
 class _Masks:
     """Conditions that are False where masks make an adjoint 0 whatever the values; None where nothing is known to."""
 

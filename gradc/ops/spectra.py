@@ -1,12 +1,22 @@
 """Eigenvalues of symmetric matrices, singular values, and what is computed from them: pseudo-inverses, least squares, ranks.
 
-Where eigenvalues or singular values are equal to rounding, their adjoints are shared equally among them, whatever basis was
-found, and the parts of eigenvectors' derivatives that are not defined there, those along the other vectors of the same value,
-are 0, as is the slope of a singular value that is 0: of all candidates the one of least norm.
+Values are equal where they are no further apart than rounding: of themselves, of the entries of the matrix that they are sums
+of, and of the decomposition, whose residuals say how far off each may be. There is no tolerance relative to the largest, so
+those of diag(1e-20, 3e-20, 1) are distinct.
+
+Equal values share their adjoints, whatever basis was found: symmetric functions of them, and what is made of other values and
+their vectors, have their derivatives. The vectors of equal values are one basis of many: their derivatives are 0/0, and NaN
+wherever an adjoint reaches them. No rule can tell a smooth function of the matrix (v f(w) v^T) from one of the basis, and an
+adjoint that happens to be 0 (of v in v log(w) v^T where w = 1) says nothing; only zeros that are there whatever the values
+(of columns that are not read) are none. At a singular value of exactly 0 its own slope is 0, of all candidates the one of
+least norm; where its vectors are read, NaN. What holds these conventions and is differentiated again is NaN.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +24,9 @@ import numpy as np
 from gradc.errors import ArgumentError, ShapeError, UnsupportedError
 from gradc.ir import Node, Op
 from gradc.ops.declare import call, function, op
-from gradc.ops.elementwise import safe_divide, select
+from gradc.ops.elementwise import logical_or
+from gradc.ops.linalg import chain
+from gradc.ops.masks import known_zeros
 from gradc.ops.matrices import (
     any_samples,
     column,
@@ -29,8 +41,9 @@ from gradc.ops.matrices import (
     symmetric_samples,
     symmetrised,
 )
+from gradc.ops.norms import scale_of
 from gradc.ops.samples import at, cases, normal, sample
-from gradc.types import TensorType, as_number, is_static, least_size, show_shape
+from gradc.types import Size, TensorType, as_number, is_static, least_size, show_shape
 
 __all__ = [
     "eigh",
@@ -45,70 +58,163 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 
 
-def _safe_inverse(mask: Node, x: Node) -> Node:
-    """1 / x where `mask` holds, 0 elsewhere, in derivatives too."""
-    return safe_divide(1, select(mask, x))
-
-
 # --- equal values -------------------------------------------------------------------------------------------
 
-
-def _clusters(values: Array) -> Array:
-    """A number for each of the sorted `values`, the same where neighbours are equal to rounding."""
-    sizes = np.abs(values).max(-1, keepdims=True, initial=0)
-    tolerance = values.shape[-1] * np.finfo(values.dtype).eps * sizes
-    numbers = np.zeros(values.shape, np.intp)
-    np.cumsum(np.abs(np.diff(values, axis=-1)) > tolerance, axis=-1, out=numbers[..., 1:])
-    return numbers
+_EQUAL = 2
+"""Values no further apart than so many times their rounding are equal: those that should be are at most one apart."""
+_LOST = 16
+"""The vectors of values no further apart than so many times their rounding have no digits left: of v f(w) v^T, say."""
 
 
-def _differ(values: Any) -> Any:
-    numbers = _clusters(values)
-    return numbers[..., None, :] != numbers[..., :, None]
+def _column_norms(x: Array) -> Array:
+    norms: Array = np.sqrt(np.add.reduce(x * x, -2))
+    return norms
 
 
-differ = op(
-    "differ",
-    infer=lambda values: TensorType((*values.shape, values.shape[-1]), np.dtype("bool")),
-    evaluate=_differ,
-    vjp=(None,),
-    jvp=(None,),
+def _mixed_size(a: Array, left: Array, right: Array) -> Array:
+    """How large the terms are that left^T a right adds up, for each pair of columns: the root of the sum of their squares."""
+    size: Array = np.sqrt(np.add.reduce(left * left * ((a * a) @ (right * right)), -2))
+    return size
+
+
+def _separations(values: Array, rounding: Array) -> Array:
+    """For each two values how many times their rounding they are apart; on the diagonal -1, less how far each is from 0."""
+    gaps = np.abs(values[..., None, :] - values[..., :, None])
+    sums = rounding[..., None, :] + rounding[..., :, None]
+    k = np.arange(values.shape[-1])
+    gaps[..., k, k], sums[..., k, k] = np.abs(values), -rounding
+    found: Array = np.divide(gaps, sums, where=gaps != 0, out=np.zeros_like(gaps))
+    found[..., k, k] -= 1
+    return found
+
+
+def _scaled(a: Array) -> tuple[Array, Array]:
+    """Matrices with a largest entry near 1, and their scales: nothing overflows on the way."""
+    scale = scale_of(a, (-2, -1))
+    return a / scale, scale
+
+
+def _eigen_separations(a: Array, packed: Array, *, uplo: str) -> Array:
+    vectors = packed[..., 1:, :]
+    triangle = np.tril(a) if uplo == "L" else np.triu(a)
+    k = np.arange(a.shape[-1])
+    whole = triangle + triangle.swapaxes(-1, -2)
+    whole[..., k, k] = a[..., k, k]
+    whole, scale = _scaled(whole)
+    values = packed[..., 0, :] / scale[..., 0]
+    residual = _column_norms(whole @ vectors - vectors * values[..., None, :])
+    own = _mixed_size(whole, vectors, vectors) + np.abs(values)
+    return _separations(values, residual + np.finfo(a.dtype).eps * own)
+
+
+eigen_separations = op(
+    "eigen_separations",
+    infer=lambda a, packed, *, uplo: a,
+    evaluate=_eigen_separations,
+    vjp=(None, None),
+    jvp=(None, None),
 )
-"""Which pairs of sorted values differ by more than rounding."""
+"""How far apart the eigenvalues of `a` are, by what `eigh` found. Parlett, The symmetric eigenvalue problem, 4.5: a residual
+of that norm bounds the error of an eigenvalue."""
 
 
-def _share(g: Any, values: Any) -> Any:
-    numbers = _clusters(values)
-    if not values.size or (np.diff(numbers, axis=-1) > 0).all():
+def _singular_separations(a: Array, packed: Array) -> Array:
+    m = a.shape[-2]
+    u, v = packed[..., :m, :], packed[..., m + 1 :, :]
+    whole, scale = _scaled(a)
+    s = packed[..., m, :] / scale[..., 0]
+    residuals = (_column_norms(whole @ v - u * s[..., None, :]), _column_norms(whole.swapaxes(-1, -2) @ u - v * s[..., None, :]))
+    own = _mixed_size(whole, u, v) + s
+    return _separations(s, np.maximum(*residuals) + np.finfo(a.dtype).eps * own)
+
+
+singular_separations = op(
+    "singular_separations",
+    infer=lambda a, packed: TensorType((*a.shape[:-2], packed.shape[-1], packed.shape[-1]), a.dtype),
+    evaluate=_singular_separations,
+    vjp=(None, None),
+    jvp=(None, None),
+)
+"""How far apart the singular values of `a` are, by what `svd` found."""
+
+
+def _share(g: Any, apart: Any) -> Any:
+    new = np.diagonal(apart, 1, -2, -1) > _EQUAL
+    if new.all():
         return np.array(g)
+    numbers = np.zeros(g.shape, np.intp)
+    np.cumsum(new, axis=-1, out=numbers[..., 1:])
     same = (numbers[..., None, :] == numbers[..., :, None]).astype(g.dtype)
     return (same @ g[..., None])[..., 0] / same.sum(-1)
 
 
 share: Op = op(
     "share_equal",
-    infer=lambda g, values: g,
+    infer=lambda g, apart: g,
     evaluate=_share,
-    vjp=(lambda g, out, t, values: share(g, values), None),
-    jvp=(lambda s, out, t, values: share(s, values), None),
+    vjp=(lambda g, out, t, apart: share(g, apart), None),
+    jvp=(lambda s, out, t, apart: share(s, apart), None),
     linear=True,
 )
-"""`g` in equal parts among sorted values that are equal to rounding: a mean in each group, its own transpose."""
+"""`g` in equal parts among sorted values that are equal, so far are they `apart`: a mean in each group, its own transpose."""
 
 
-def _present(values: Any) -> Any:
-    tolerance = values.shape[-1] * np.finfo(values.dtype).eps
-    return values > tolerance * values.max(-1, keepdims=True, initial=0)
+def _lost(apart: Node, live: Node | None) -> Node:
+    """What takes the place of differences that are not known: NaN, and infinity where no adjoint reaches either vector.
+
+    Divided by that, the pair counts nothing. `live` tells the columns that an adjoint may reach; None: all.
+    """
+    gone = apart < 0
+    if live is not None:
+        gone = gone | ~(row(live) | column(live))
+    return call("where", gone, np.inf, np.nan).astype(apart.dtype)
 
 
-present = op(
-    "present",
-    infer=lambda values: TensorType(values.shape, np.dtype("bool")),
-    evaluate=_present,
-    vjp=(None,),
-    jvp=(None,),
+def _is_noise(numerator: Array, divisor: Array, quotients: Array, left: Array, right: Array, values: Array, slopes: Array) -> Any:
+    eps = np.finfo(values.dtype).eps
+    sizes = np.abs(left).sum(-2) + np.abs(right).sum(-2)
+    noise = eps * (sizes[..., None, :] + sizes[..., :, None])
+    largest, steepest = (np.abs(v).max(-1, initial=0)[..., None, None] for v in (values, slopes))
+    near = np.abs(divisor) <= _LOST * eps * largest
+    seen = (steepest > 0) & (noise > 1e-3 * steepest * np.abs(divisor))
+    most = np.abs(quotients).max((-2, -1), keepdims=True, initial=0, where=np.isfinite(quotients))
+    small = noise <= np.sqrt(eps) * most * np.abs(divisor)
+    return (np.abs(numerator) <= noise) & (near | seen) & ~small
+
+
+is_noise = op(
+    "is_noise",
+    infer=lambda numerator, *others: TensorType(numerator.shape, np.dtype("bool")),
+    evaluate=_is_noise,
+    vjp=(None,) * 7,
+    jvp=(None,) * 7,
 )
-"""Which singular values are not 0 to rounding of the largest."""
+"""Which quotients of adjoints by differences of values are rounding over rounding, though the values differ.
+
+v f(w) v^T with f(w) the same number for both has the adjoints 0, and a derivative that is not 0. It matters where the values
+are near for the matrix as a whole, or the noise would be seen beside the adjoints of the values, the `slopes`; and not where it
+is lost beside other quotients.
+"""
+
+
+def _quotients(fractions: Sequence[tuple[Node, Node]], lost: Node, parts: tuple[Node, Node], values: Node, slopes: Node) -> Node:
+    """The sum of `fractions`, adjoints by differences or sums of values; by `lost` where they are noise."""
+    raw = reduce(add, [call("abs", numerator / divisor) for numerator, divisor in fractions])
+    noise = [is_noise(numerator, divisor, raw, *parts, values, slopes) for numerator, divisor in fractions]
+    return reduce(add, [n / call("where", lose, lost, d) for (n, d), lose in zip(fractions, noise, strict=True)])
+
+
+def _gaps(values: Node, apart: Node, lost: Node) -> Node:
+    """w_j - w_i, and `lost` where they are equal."""
+    return call("where", apart > _LOST, row(values) - column(values), lost)
+
+
+def _live_columns(selected: Node | None, *bounds: tuple[Size, Size]) -> Node | None:
+    """The columns that hold a True of `selected` between rows; None where nothing is known."""
+    if selected is None:
+        return None
+    return reduce(logical_or, [call("any", rows_of(selected, *b), -2) for b in bounds])
+
 
 # --- eigh ---------------------------------------------------------------------------------------------------
 
@@ -129,23 +235,23 @@ def _eigh_parts(packed: Node) -> EighResult:
     return EighResult(packed[..., 0, :], packed[..., 1:, :])
 
 
-def _gaps(values: Node) -> Node:
-    """1 / (w_j - w_i), and 0 where they are equal."""
-    return _safe_inverse(differ(values), row(values) - column(values))
-
-
 def _eigh_adjoint(g: Node, out: Node, a: Node, *, uplo: str) -> Node:
     values, vectors = _eigh_parts(out)
     values_bar, vectors_bar = _eigh_parts(g)
-    turned = _gaps(values) * (vectors.mT @ vectors_bar)
-    inner = turned @ vectors.mT + column(share(values_bar, values)) * vectors.mT
-    return symmetric(vectors @ inner)
+    apart = eigen_separations(a, out, uplo=uplo)
+    lost = _lost(apart, _live_columns(known_zeros(g), (1, out.shape[-2])))
+    turned = vectors.mT @ vectors_bar
+    fraction = 0.5 * (turned - turned.mT), _gaps(values, apart, lost)
+    inner = _quotients([fraction], lost, (turned, turned), values, values_bar)
+    return symmetric(vectors @ (inner @ vectors.mT + column(share(values_bar, apart)) * vectors.mT))
 
 
 def _eigh_tangent(t: Node, out: Node, a: Node, *, uplo: str) -> Node:
     values, vectors = _eigh_parts(out)
+    apart = eigen_separations(a, out, uplo=uplo)
     turned = vectors.mT @ symmetric(t) @ vectors
-    return stacked(row(share(diagonals(turned), values)), vectors @ (_gaps(values) * turned))
+    change = vectors @ (turned / _gaps(values, apart, _lost(apart, None)))
+    return stacked(row(share(diagonals(turned), apart)), change)
 
 
 eigh_op = op(
@@ -172,20 +278,24 @@ def _uplo(where: str, uplo: Any) -> str:
 def eigh(a: Any, UPLO: str = "L") -> EighResult:  # noqa: N803
     """`np.linalg.eigh` of symmetric (..., n, n): eigenvalues (..., n), ascending, and eigenvectors, the columns of (..., n, n).
 
-    Giles 2008, 3.1. Eigenvalues equal to rounding share their adjoints, and eigenvectors do not turn into one another there.
+    Giles 2008, 3.1. Equal eigenvalues share their adjoints. Their eigenvectors have NaN for a derivative, where one is read: the
+    matrix does not determine them. Functions of the eigenvalues alone, and of other eigenvalues' vectors, are right there.
     """
     node = matrices("eigh", a, square=True)
     return _eigh_parts(eigh_op(node, uplo=_uplo("eigh", UPLO)))
 
 
 def _eigvalsh_adjoint(g: Node, out: Node, a: Node, *, uplo: str) -> Node:
-    vectors = _eigh_parts(eigh_op(a, uplo=uplo)).eigenvectors
-    return symmetric((vectors * row(share(g, out))) @ vectors.mT)
+    packed = eigh_op(a, uplo=uplo)
+    vectors = _eigh_parts(packed).eigenvectors
+    return symmetric((vectors * row(share(g, eigen_separations(a, packed, uplo=uplo)))) @ vectors.mT)
 
 
 def _eigvalsh_tangent(t: Node, out: Node, a: Node, *, uplo: str) -> Node:
-    vectors = _eigh_parts(eigh_op(a, uplo=uplo)).eigenvectors
-    return share(call("sum", vectors * (symmetric(t) @ vectors), -2), out)
+    packed = eigh_op(a, uplo=uplo)
+    vectors = _eigh_parts(packed).eigenvectors
+    change = call("sum", vectors * (symmetric(t) @ vectors), -2)
+    return share(change, eigen_separations(a, packed, uplo=uplo))
 
 
 eigvalsh_op = op(
@@ -240,40 +350,96 @@ def _svd_parts(packed: Node, a: Node) -> tuple[Node, Node, Node]:
     return rows_of(packed, 0, m), s, rows_of(packed, m + 1, m + 1 + n)
 
 
-def _svd_gaps(s: Node) -> Node:
-    """1 / (s_j^2 - s_i^2), and 0 where they are equal."""
-    return _safe_inverse(differ(s), (row(s) - column(s)) * (row(s) + column(s)))
+def _sums(s: Node, lost: Node) -> Node:
+    """s_j + s_i, and `lost` where both are 0."""
+    total = row(s) + column(s)
+    return call("where", total > 0, total, lost)
+
+
+def _is_known(apart: Node) -> Node:
+    """Which singular values are not 0 to rounding."""
+    return diagonals(apart) < -1 - _EQUAL
+
+
+def _divisor(s: Node, apart: Node, live: Node | None) -> Node:
+    """`s`; where it is 0 NaN, or infinity for a vector that no adjoint reaches."""
+    lost = call("where", live, np.nan, np.inf).astype(s.dtype) if live is not None else np.nan
+    return call("where", _is_known(apart), s, lost)
+
+
+def _slopes(g: Node, apart: Node, counted: Node) -> Node:
+    """Adjoints, or tangents, of singular values: equal ones share them, and those not `counted` are 0.
+
+    By a factor: a selection would say that nothing reads these values, and hide that this is a convention.
+    """
+    return share(g, apart) * counted.astype(g.dtype)
+
+
+def _counts(g: Array, s: Array, apart: Array) -> Any:
+    known = np.diagonal(apart, 0, -2, -1) < -1 - _EQUAL
+    size = np.abs(g)
+    most = size.max(-1, keepdims=True, initial=0, where=known)
+    return known | ~np.isfinite(g) | ((s > 0) & (size > most))
+
+
+counts = op(
+    "slopes_count",
+    infer=lambda g, s, apart: TensorType(g.shape, np.dtype("bool")),
+    evaluate=_counts,
+    vjp=(None, None, None),
+    jvp=(None, None, None),
+)
+"""Which adjoints of singular values count: not of one that is 0, where a norm has a kink.
+
+One that is 0 to rounding only, and has a larger adjoint than all others, belongs to a function that grows there (log).
+"""
 
 
 def _svd_adjoint(g: Node, out: Node, a: Node) -> Node:
+    """Inside, by partial fractions: (x s_j + y s_i) / (s_j^2 - s_i^2) is half of (x + y) / (s_j - s_i) + (x - y) / (s_j + s_i).
+
+    So no square overflows or underflows, and what is lost at equal values and what at 0 are terms of their own.
+    """
     u, s, v = _svd_parts(out, a)
     u_bar, s_bar, v_bar = _svd_parts(g, a)
-    gaps, some = _svd_gaps(s), present(s)
-    inverse = row(_safe_inverse(some, s))
+    m, n = a.shape[-2:]
+    known = known_zeros(g)
+    u_live, v_live = (_live_columns(known, bounds) for bounds in ((0, m), (m + 1, m + 1 + n)))
+    apart = singular_separations(a, out)
+    lost = _lost(apart, None if u_live is None or v_live is None else u_live | v_live)
     left, right = u.mT @ u_bar, v.mT @ v_bar
-    inner = (gaps * (left - left.mT)) * row(s) + column(s) * (gaps * (right - right.mT))
-    core = inner @ v.mT + column(select(some, share(s_bar, s))) * v.mT
+    one, other = 0.5 * (left - left.mT), 0.5 * (right - right.mT)
+    fractions = [(one + other, _gaps(s, apart, lost)), (one - other, _sums(s, lost))]
+    inner = _quotients(fractions, lost, (left, right), s, s_bar)
+    slopes = _slopes(s_bar, apart, counts(s_bar, s, apart))
+    if m == n:
+        slopes = slopes + 0 / _divisor(s, apart, u_live)
+    core = inner @ v.mT + column(slopes) * v.mT
     if v.shape[-2] != v.shape[-1]:
-        core = core + (v_bar * inverse - v @ (right * inverse)).mT
+        core = core + ((v_bar - v @ right) / row(_divisor(s, apart, v_live))).mT
     adjoint = u @ core
     if u.shape[-2] != u.shape[-1]:
-        adjoint = adjoint + (u_bar * inverse - u @ (left * inverse)) @ v.mT
+        adjoint = adjoint + ((u_bar - u @ left) / row(_divisor(s, apart, u_live))) @ v.mT
     return adjoint
 
 
 def _svd_tangent(t: Node, out: Node, a: Node) -> Node:
     u, s, v = _svd_parts(out, a)
-    gaps, some = _svd_gaps(s), present(s)
-    inverse = row(_safe_inverse(some, s))
+    apart = singular_separations(a, out)
+    lost = _lost(apart, None)
     tv, tu = t @ v, t.mT @ u
     turned = u.mT @ tv
-    du = u @ (gaps * (turned * row(s) + column(s) * turned.mT))
-    dv = v @ (gaps * (column(s) * turned + turned.mT * row(s)))
+    one = 0.5 * (turned + turned.mT) / _gaps(s, apart, lost)
+    other = 0.5 * (turned - turned.mT) / _sums(s, lost)
+    du, dv = u @ (one + other), v @ (one - other)
+    inverse = row(_divisor(s, apart, None))
     if u.shape[-2] != u.shape[-1]:
-        du = du + (tv - u @ turned) * inverse
+        du = du + (tv - u @ turned) / inverse
+    elif v.shape[-2] == v.shape[-1]:
+        du = du + 0 / inverse
     if v.shape[-2] != v.shape[-1]:
-        dv = dv + (tu - v @ turned.mT) * inverse
-    return stacked(du, row(select(some, share(diagonals(turned), s))), dv)
+        dv = dv + (tu - v @ turned.mT) / inverse
+    return stacked(du, row(_slopes(diagonals(turned), apart, _is_known(apart))), dv)
 
 
 svd_op = op(
@@ -294,7 +460,8 @@ svd_op = op(
 def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
     """`np.linalg.svd` of matrices (..., m, n): U (..., m, k), S (..., k), descending, Vh (..., k, n), k the less of both.
 
-    Townsend 2016. With `compute_uv=False` the singular values alone. What completes U or Vh to a square is not
+    Townsend 2016. Where singular values are equal or 0, the vectors have NaN for a derivative (a vector of V that belongs to one
+    value of 0 is determined if m >= n). With `compute_uv=False` the values alone. What completes U or Vh to a square is not
     determined by the matrix, and has no derivative: pass `full_matrices=False` unless the matrices are square.
     """
     if hermitian:
@@ -312,13 +479,17 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: 
 
 
 def _svdvals_adjoint(g: Node, out: Node, a: Node) -> Node:
-    u, _, v = _svd_parts(svd_op(a), a)
-    return u @ (column(select(present(out), share(g, out))) * v.mT)
+    packed = svd_op(a)
+    u, _, v = _svd_parts(packed, a)
+    apart = singular_separations(a, packed)
+    return u @ (column(_slopes(g, apart, counts(g, out, apart))) * v.mT)
 
 
 def _svdvals_tangent(t: Node, out: Node, a: Node) -> Node:
-    u, _, v = _svd_parts(svd_op(a), a)
-    return select(present(out), share(call("sum", u * (t @ v), -2), out))
+    packed = svd_op(a)
+    u, _, v = _svd_parts(packed, a)
+    apart = singular_separations(a, packed)
+    return _slopes(call("sum", u * (t @ v), -2), apart, _is_known(apart))
 
 
 svdvals_op = op(
@@ -354,16 +525,14 @@ def _pinv(a: Any, *, rcond: float | None) -> Any:
 
 def _pinv_adjoint(g: Node, out: Node, a: Node, *, rcond: float | None) -> Node:
     gt, pt = g.mT, out.mT
-    outside = gt - a @ (out @ gt)
-    beside = gt - (gt @ out) @ a
-    return outside @ (out @ pt) + (pt @ out) @ beside - pt @ g @ pt
+    outside, beside = gt - chain(a, out, gt), gt - chain(gt, out, a)
+    return chain(outside, out, pt) + chain(pt, out, beside) - chain(pt, g, pt)
 
 
 def _pinv_tangent(t: Node, out: Node, a: Node, *, rcond: float | None) -> Node:
     tt, pt = t.mT, out.mT
-    outside = tt - (tt @ a) @ out
-    beside = tt - out @ (a @ tt)
-    return out @ pt @ outside + beside @ pt @ out - out @ t @ out
+    outside, beside = tt - chain(tt, a, out), tt - chain(out, a, tt)
+    return chain(out, pt, outside) + chain(beside, pt, out) - chain(out, t, out)
 
 
 pinv_op = op(
