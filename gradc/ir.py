@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from operator import attrgetter
+from numbers import Number
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -38,7 +39,7 @@ from gradc.errors import (
     VerifyError,
     user_line,
 )
-from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, size_of
+from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, by_expression, size_of
 
 if TYPE_CHECKING:
     import networkx
@@ -64,11 +65,26 @@ class Role(StrEnum):
     TANGENT = "tangent"
 
 
+def _is_same(record: tuple[Any, ...], other: object) -> bool:
+    """True when the fields are equal, nodes being the very same: `==` of two nodes would build a third."""
+    if not isinstance(other, tuple) or len(other) != len(record):
+        return False
+    return all(a is b if isinstance(a, Node) or isinstance(b, Node) else a == b for a, b in zip(record, other, strict=True))
+
+
 class Edge(NamedTuple):
     """One use of a node: it is operand number `operand` of `user`. Equal to the plain tuple."""
 
     user: Node
     operand: int
+
+    def __eq__(self, other: object) -> bool:
+        return _is_same(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not _is_same(self, other)
+
+    __hash__ = tuple.__hash__
 
 
 class Origin(NamedTuple):
@@ -80,6 +96,14 @@ class Origin(NamedTuple):
     rule: str | None = None
     file: str | None = None
     line: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return _is_same(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not _is_same(self, other)
+
+    __hash__ = tuple.__hash__
 
     @property
     def location(self) -> str:
@@ -306,7 +330,8 @@ def register_function(function: Function) -> None:
 
 @lru_cache(maxsize=8192)
 def infer_type(op: Op, types: tuple[TensorType, ...], attrs: Attrs) -> TensorType:
-    return op.infer(*types, **dict(attrs))
+    with by_expression():
+        return op.infer(*types, **dict(attrs))
 
 
 def apply(op: Op, inputs: tuple[Node, ...], attrs: Attrs = ()) -> Node:
@@ -528,11 +553,23 @@ def _method(name: str) -> Callable[..., Node]:
     return method
 
 
+def _comparison(name: str, node: Node, other: object) -> Any:
+    """`node == other` or `!=`: a node, beside nodes, arrays, numbers and sequences.
+
+    Beside a text or None what NumPy says of every entry; any other object is asked itself.
+    """
+    if other is None or isinstance(other, (str, bytes)):
+        return np.bool(name == "not_equal")
+    if isinstance(other, (Node, Dim, Number, np.generic, Sequence)) or hasattr(other, "__array__"):
+        return _fn(name)(node, other)
+    return NotImplemented
+
+
 class Node:
     """One value of a graph, before it has one: an op on other nodes.
 
-    Operators, indexing, NumPy's functions and NumPy's method names on nodes build nodes. `==` is identity, as for
-    any Python object (write `np.equal(a, b)` for the elementwise comparison). Immutable.
+    Operators, indexing, NumPy's functions and NumPy's method names on nodes build nodes, `==` and `!=` too: whether two
+    nodes are the same node, `is` says. In dictionaries and sets a node is itself. Immutable.
     """
 
     __slots__ = ("__weakref__", "attrs", "inputs", "op", "origin", "serial", "type")
@@ -602,25 +639,15 @@ class Node:
     def __reduce__(self) -> NoReturn:
         raise GraphError("a node cannot be pickled by itself: keep the program that builds the graph")
 
-    # identity
+    # comparisons are elementwise; a node is the same node as another by `is`, and hashed so
 
     __hash__ = object.__hash__
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, (bool, int, float, np.ndarray, np.generic)):
-            raise TraceError(
-                f"{describe(self)} == {other!r}: == on nodes is identity; for the elementwise comparison "
-                "write np.equal(node, value)"
-            )
-        return self is other
+    def __eq__(self, other: object) -> Any:
+        return _comparison("equal", self, other)
 
-    def __ne__(self, other: object) -> bool:
-        if isinstance(other, (bool, int, float, np.ndarray, np.generic)):
-            raise TraceError(
-                f"{describe(self)} != {other!r}: != on nodes is identity; for the elementwise comparison "
-                "write np.not_equal(node, value)"
-            )
-        return self is not other
+    def __ne__(self, other: object) -> Any:
+        return _comparison("not_equal", self, other)
 
     # what a node cannot do: it has no value yet
 
@@ -630,7 +657,11 @@ class Node:
         )
 
     def __bool__(self) -> bool:
-        self._no_value("the truth of a node (if, while, and, or, not)", "use np.where(condition, a, b)")
+        self._no_value(
+            "the truth of a node (if, while, and, or, not)",
+            "use np.where(condition, a, b); & | ~ for and, or, not, and (0 < x) & (x < 1) for 0 < x < 1; np.maximum for max, np.sort\n  "
+            "for sorted; whether two nodes are the same node is a is b, and any(a is b for b in nodes) for a in nodes",
+        )
 
     def __float__(self) -> float:
         self._no_value(
@@ -664,7 +695,7 @@ class Node:
         )
 
     def __contains__(self, value: object) -> bool:
-        self._no_value("value in node", "use np.any(np.equal(node, value))")
+        self._no_value("value in node", "use (node == value).any()")
 
     def __format__(self, spec: str) -> str:
         return self._no_value("a node in a number format", "take its value from evaluate(...)") if spec else str(self)
@@ -914,6 +945,11 @@ def call_text(node: Node, numbers: Mapping[Node, int]) -> str:
     return f"{node.op.name}({', '.join(arguments)})"
 
 
+def same_nodes(some: Sequence[Node], others: Sequence[Node]) -> bool:
+    """True when both are the very same nodes in the same order: `==` would build comparisons."""
+    return len(some) == len(others) and all(map(is_, some, others))
+
+
 def walk(roots: Iterable[Node]) -> list[Node]:
     """Every node that `roots` need, `roots` too, in topological order: the order in which they were made."""
     seen = set(roots)
@@ -929,7 +965,7 @@ def walk(roots: Iterable[Node]) -> list[Node]:
 # --- graphs ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Derivative:
     """What one call of `differentiate` found: which node is the derivative of which.
 
@@ -1171,7 +1207,7 @@ class Graph:
         return compile_graph(self, outputs, **options)
 
     def to_networkx(self) -> networkx.MultiDiGraph[Any]:
-        """The graph as a networkx `MultiDiGraph`: an edge per use, keyed by operand."""
+        """The graph as a networkx `MultiDiGraph` of serial numbers, nodes as data `node`: an edge per use, keyed by operand."""
         from gradc.analysis import to_networkx
 
         return to_networkx(self)
@@ -1221,7 +1257,8 @@ def verify(graph: Graph) -> Graph:
                 raise VerifyError(f"{describe(node)} uses {describe(operand)}, which does not come before it")
         if node.op is PLACEHOLDER and node not in placeholders:
             raise VerifyError(f"{describe(node)} is no placeholder of graph {graph.name!r}")
-        inferred = node.op.infer(*[i.type for i in node.inputs], **dict(node.attrs))
+        with by_expression():
+            inferred = node.op.infer(*[i.type for i in node.inputs], **dict(node.attrs))
         if inferred != node.type:
             raise VerifyError(f"{describe(node)} should have type {inferred}")
         known.add(node)

@@ -38,7 +38,7 @@ def test_two_edges_of_one_user():
     x, y = g.placeholders["x"], g.outputs["y"]
     assert list(dg.partial_adjoints(x)) == [(y, 0), (y, 1)]
     assert dg.adjoint(x).inputs == tuple(dg.partial_adjoints(x).values())
-    assert dg.to_networkx().number_of_edges(x, y) == 2
+    assert dg.to_networkx().number_of_edges(x.serial, y.serial) == 2
     assert float(dg.compile()(x=3.0)["d_y/d_x"]) == 6
 
 
@@ -277,7 +277,7 @@ BAD = {
     "complex number": (lambda: complex(node()), errors.TraceError, "real numbers"),
     "range": (lambda: range(node((), "int64")), errors.TraceError, "Python integer"),
     "join": (lambda: np.array([node(()), node(())]), errors.TraceError, r"np\.stack"),
-    "in": (lambda: 1.0 in node((3,)), errors.TraceError, r"np\.equal"),
+    "in": (lambda: 1.0 in node((3,)), errors.TraceError, r"\(node == value\)\.any\(\)"),
     "format": (lambda: f"{node(()):.3f}", errors.TraceError, "evaluate"),
     "set": (lambda: setattr(node(), "op", None), errors.GraphError, "immutable"),
     "delete": (lambda: delattr(node(), "op"), errors.GraphError, "immutable"),
@@ -297,7 +297,7 @@ BAD = {
     "passes": (lambda: gradient_graph().compile(passes=3), errors.ArgumentError, "sequence of passes"),
     "call": (lambda: gradient_graph().compile()(3), errors.FeedError, "mapping"),
     "number": (lambda: gradient_graph().number(node()), errors.GraphError, "no node placeholder 'x'"),
-    "equals number": (lambda: node() == 0, errors.TraceError, r"np\.equal"),
+    "if equal": (lambda: bool(node() == 0), errors.TraceError, r"np\.where\(condition, a, b\).*\n.* a is b"),
     "keyword": (lambda: gc.Graph("g").placeholder("class"), errors.NamingError, "identifier"),
     "complex": (lambda: gc.Graph("g").placeholder("x", dtype="complex128"), errors.DTypeError, "complex128"),
     "integer": (lambda: node(dtype="uint8") + 300, errors.DTypeError, "out of bounds"),
