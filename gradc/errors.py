@@ -17,7 +17,9 @@ import numpy as np
 
 _GRADC = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _INTERNAL = (_GRADC, os.path.dirname(np.__file__) + os.sep)
-_LIBRARIES = tuple([os.path.join(sysconfig.get_path(kind), "") for kind in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")])
+_LIBRARIES = tuple(
+    [os.path.join(sysconfig.get_path(kind), "") for kind in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")]
+)
 _PASSING = (*_INTERNAL, *_LIBRARIES[:2], "<frozen ")
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
@@ -45,9 +47,13 @@ _places: dict[str, _Place] = {}
 def _place_of(file: str, names: dict[str, Any]) -> _Place:
     if file.startswith(_INTERNAL):
         return _Place.INTERNAL
-    if not (file.startswith((*_LIBRARIES, "<frozen ")) or any(part in file for part in _PACKAGES)):
+    if not (file.startswith((*_LIBRARIES, "<frozen ")) or _is_package(file)):
         return _Place.USER
     return _Place.USER if any(_is_of_gradc(value) for value in list(names.values())) else _Place.LIBRARY
+
+
+def _is_package(file: str) -> bool:
+    return any(part in file for part in _PACKAGES)
 
 
 def _is_of_gradc(value: object) -> bool:
@@ -81,6 +87,22 @@ def user_line() -> tuple[str, int] | None:
     return (frame.f_code.co_filename, frame.f_lineno) if frame else None
 
 
+def asking_functions() -> list[str]:
+    """The functions of libraries, outside gradc and NumPy, that the user's line is running now: the one that it calls first.
+
+    Each by a name that the user may know: `scipy.special.softmax` for what a private module defines.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    last, found = user_frame(), []
+    while frame is not None and frame is not last:
+        if _place(frame) is _Place.LIBRARY:
+            module = frame.f_globals.get("__name__", "")
+            parts = [part for part in module.split(".") if not part.startswith("_")]
+            found.append(".".join([*parts, frame.f_code.co_qualname]))
+        frame = frame.f_back
+    return found[::-1]
+
+
 def asked_within() -> bool:
     """True where gradc itself runs what asks the method that calls this, False where any other program does."""
     frame: FrameType | None = sys._getframe(2)
@@ -88,7 +110,7 @@ def asked_within() -> bool:
         file = frame.f_code.co_filename
         if file.startswith(_GRADC):
             return True
-        if not file.startswith(_PASSING) or any(part in file for part in _PACKAGES) and not file.startswith(_INTERNAL):
+        if not file.startswith(_PASSING) or (_is_package(file) and not file.startswith(_INTERNAL)):
             return False
         frame = frame.f_back
     return False
@@ -149,7 +171,7 @@ class TraceError(GradcError, TypeError):
 
 
 class DimensionError(GradcError, ValueError):
-    """A symbolic dimension was used as if it had a number while the graph is built. No TypeError: NumPy would say something else."""
+    """A symbolic dimension, or a node, where a number is needed while the graph is built. No TypeError: NumPy hides those."""
 
 
 class UnsupportedError(GradcError, TypeError):

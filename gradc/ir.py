@@ -27,6 +27,7 @@ import numpy as np
 
 from gradc.errors import (
     ArgumentError,
+    DimensionError,
     DTypeError,
     FeedError,
     GradcError,
@@ -84,7 +85,8 @@ class Edge(NamedTuple):
     def __ne__(self, other: object) -> bool:
         return not _is_same(self, other)
 
-    __hash__ = tuple.__hash__
+    def __hash__(self) -> int:
+        return tuple.__hash__(self)
 
 
 class Origin(NamedTuple):
@@ -103,7 +105,8 @@ class Origin(NamedTuple):
     def __ne__(self, other: object) -> bool:
         return not _is_same(self, other)
 
-    __hash__ = tuple.__hash__
+    def __hash__(self) -> int:
+        return tuple.__hash__(self)
 
     @property
     def location(self) -> str:
@@ -553,6 +556,34 @@ def _method(name: str) -> Callable[..., Node]:
     return method
 
 
+_VALUES = "a node has no value while the graph is built; take values from gradc.evaluate or an executable"
+_CAST = "write node.astype(dtype)"
+_INSTEAD: dict[str, str] = {
+    **dict.fromkeys(("backward", "grad"), "the gradient is a graph: dg = gradc.differentiate(graph, wrt=node); dg.grad[node]"),
+    "requires_grad": "name the variables when you differentiate: gradc.differentiate(graph, wrt=[node])",
+    **dict.fromkeys(("detach", "data"), "write gc.stop_gradient(node)"),
+    **dict.fromkeys(("item", "tolist", "numpy", "cpu", "eval"), _VALUES),
+    **dict.fromkeys(("to", "float", "double", "half", "long", "int", "bool"), _CAST),
+    "view": "write node.reshape(shape) for other axes, node.astype(dtype) for another dtype",
+    **dict.fromkeys(("permute", "t"), "write node.transpose(axes), or node.T"),
+    **dict.fromkeys(("unsqueeze", "expand"), "write np.expand_dims(node, axis) or np.broadcast_to(node, shape)"),
+    **dict.fromkeys(("dim", "rank"), "write node.ndim"),
+    "get_shape": "write node.shape",
+    **dict.fromkeys(("clone", "contiguous"), "a node is immutable: use it as it is"),
+    **dict.fromkeys(("flat", "flatiter"), "write node.ravel()"),
+    **dict.fromkeys(("real", "imag"), "gradc computes in real numbers: the real part is the node itself, the imaginary part 0"),
+    "itemsize": "write node.dtype.itemsize",
+    "nbytes": "write node.size * node.dtype.itemsize",
+    "norm": "write np.linalg.norm(node)",
+    "at": "write gc.at_set(node, index, value) or gc.at_add(node, index, value), which change a copy",
+    **dict.fromkeys(
+        ("fill", "put", "itemset", "setfield", "resize", "partition"),
+        "nodes are immutable: build another node, with np.where, gc.at_set",
+    ),
+}
+"""What to write instead of attributes of arrays and of tensors of other libraries."""
+
+
 def _comparison(name: str, node: Node, other: object) -> Any:
     """`node == other` or `!=`: a node, beside nodes, arrays, numbers and sequences.
 
@@ -651,16 +682,16 @@ class Node:
 
     # what a node cannot do: it has no value yet
 
-    def _no_value(self, asked: str, instead: str) -> NoReturn:
-        raise TraceError(
+    def _no_value(self, asked: str, instead: str, kind: Callable[[str], GradcError] = TraceError) -> NoReturn:
+        raise kind(
             f"{asked}: a node has no value while the graph is built: {describe(self)}\n  at {user_origin().location}\n  {instead}"
         )
 
     def __bool__(self) -> bool:
         self._no_value(
             "the truth of a node (if, while, and, or, not)",
-            "use np.where(condition, a, b); & | ~ for and, or, not, and (0 < x) & (x < 1) for 0 < x < 1; np.maximum for max, np.sort\n  "
-            "for sorted; whether two nodes are the same node is a is b, and any(a is b for b in nodes) for a in nodes",
+            "use np.where(condition, a, b); & | ~ for and, or, not: (0 < x) & (x < 1) for 0 < x < 1; np.maximum(a, b) for max;\n  "
+            "np.sort for sorted; a is b for whether two nodes are the same node, any(a is b for b in nodes) for a in nodes",
         )
 
     def __float__(self) -> float:
@@ -678,15 +709,17 @@ class Node:
 
     def __index__(self) -> int:
         self._no_value(
-            "a node as an index or a count", "use a Python integer; to index by values write x[node] or np.take(x, node)"
+            "a node as an index or a count",
+            "use a Python integer; to index by values write x[node] or np.take(x, node)",
+            DimensionError,
         )
 
+    def __trunc__(self) -> int:
+        self._no_value("math.trunc(node)", "keep it a node: np.trunc")
+
     def __array__(self, dtype: object = None, copy: object = None) -> Array:
-        self._no_value(
-            "np.asarray(node)",
-            "pass nodes themselves to NumPy functions, join them with np.stack, index an array by one with gc.take(array, node), "
-            "take values from evaluate(...)",
-        )
+        array: Array = NUMPY["__array__"](self)
+        return array
 
     def __setitem__(self, index: object, value: object) -> NoReturn:
         self._no_value(
@@ -765,7 +798,9 @@ class Node:
     def __rmod__(self, other: Any) -> Node:
         return _fn("remainder")(other, self)
 
-    def __pow__(self, other: Any) -> Node:
+    def __pow__(self, other: Any, modulo: Any = None) -> Node:
+        if modulo is not None:
+            raise UnsupportedError("pow with a modulus, of a node: write (x**n) % m")
         return _fn("power")(self, other)
 
     def __rpow__(self, other: Any) -> Node:
@@ -880,12 +915,16 @@ class Node:
         return self
 
     def __getattr__(self, name: str) -> NoReturn:
-        """An array's attribute that nodes have not: an error that says so; other names fail as for any object."""
-        if not hasattr(np.ndarray, name) or name.startswith("__"):
+        """What arrays or other libraries' tensors have, and nodes have not: an error that says what to write instead.
+
+        Other names fail as for any object.
+        """
+        known = name in _INSTEAD or hasattr(np.ndarray, name) or name in FUNCTIONS
+        if name.startswith("__") or not known:
             raise AttributeError(f"a node has no attribute {name!r}", name=name, obj=self)
+        instead = _INSTEAD.get(name) or (f"write gc.{name}(node)" if name in FUNCTIONS else _VALUES)
         raise NodeAttributeError(
-            f".{name} of a node: gradc has no such thing: {describe(self)}\n  at {user_origin().location}\n"
-            "  a node has no value while the graph is built; take values from gradc.evaluate or an executable"
+            f".{name} of a node: gradc has no such thing: {describe(self)}\n  at {user_origin().location}\n  {instead}"
         )
 
     all = _method("all")

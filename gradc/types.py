@@ -117,7 +117,7 @@ class Dim:
             return False
         if isinstance(other, str):
             self._no_number(f"{self} == {other!r}", f"compare texts, str({self}) == {other!r}")
-        self._no_number(f"{self} == {other}", f"for a choice of the graph write np.where(gradc.equal({self}, {other}), a, b)")
+        self._no_number(f"{self} == {other}", f"for a choice of the graph write np.where(gc.equal({self}, {other}), a, b)")
 
     def __hash__(self) -> int:
         if not (_by_expression.on or asked_within()):
@@ -175,7 +175,7 @@ class Dim:
         self._no_number(f"{operator} with {other!r}")
 
     def _no_number(self, asked: str, instead: str = "") -> NoReturn:
-        instead = instead or "use it in shapes (gradc.zeros((n, 3)), x.reshape(n, 3)), as an operand beside a node (x.sum() / n)"
+        instead = instead or "use it in shapes (gc.zeros((n, 3)), x.reshape(n, 3)), as an operand beside a node (x.sum() / n)"
         raise DimensionError(
             f"{asked}: the symbolic dimension {self} has no number while the graph is built; "
             f"{instead}, or give the dimension a number"
@@ -228,7 +228,7 @@ class Dim:
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, (Dim, bool, int, float, np.generic, np.ndarray)):
             return NotImplemented
-        self._no_number("the order of dimensions", "for a choice of the graph write np.where(gradc.less(n, 3), a, b)")
+        self._no_number("the order of dimensions", "for a choice of the graph write np.where(gc.less(n, 3), a, b)")
 
     __le__ = __gt__ = __ge__ = __lt__
 

@@ -275,7 +275,7 @@ BAD = {
     "and": (lambda: node() and 1, errors.TraceError, r"np\.where"),
     "int": (lambda: int(node()), errors.TraceError, "astype"),
     "complex number": (lambda: complex(node()), errors.TraceError, "real numbers"),
-    "range": (lambda: range(node((), "int64")), errors.TraceError, "Python integer"),
+    "range": (lambda: range(node((), "int64")), errors.DimensionError, "Python integer"),
     "join": (lambda: np.array([node(()), node(())]), errors.TraceError, r"np\.stack"),
     "in": (lambda: 1.0 in node((3,)), errors.TraceError, r"\(node == value\)\.any\(\)"),
     "format": (lambda: f"{node(()):.3f}", errors.TraceError, "evaluate"),

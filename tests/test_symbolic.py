@@ -152,7 +152,7 @@ REFUSED = {
     "step": (lambda x: x[::0], errors.ArgumentError, "not 0"),
     "float": (lambda x: x[1.5:], errors.ArgumentError, "1.5"),
     "bound": (lambda x: x[: x.shape[0] - 1], errors.ShapeError, r":n - 1 cannot be shown .* x\[:-1\]"),
-    "node": (lambda x: x[x[0, 0] :], errors.TraceError, "Python integer"),
+    "node": (lambda x: x[x[0, 0] :], errors.DimensionError, "Python integer"),
     "too many": (lambda x: x[0, 0, 0], errors.ShapeError, "3 indices"),
     "unequal": (lambda x: x[1:] + x, errors.ShapeError, r"Max\(0, n - 1\) against n"),
 }
