@@ -88,19 +88,25 @@ def user_line() -> tuple[str, int] | None:
 
 
 def asking_functions() -> list[str]:
-    """The functions of libraries, outside gradc and NumPy, that the user's line is running now: the one that it calls first.
+    """The functions of libraries, outside gradc and NumPy, that the user's line is running now, the one that it calls first.
 
-    Each by a name that the user may know: `scipy.special.softmax` for what a private module defines.
+    Each by the shortest name that its user may know: `scipy.special.softmax` for what a private module defines.
     """
     frame: FrameType | None = sys._getframe(1)
     last, found = user_frame(), []
     while frame is not None and frame is not last:
         if _place(frame) is _Place.LIBRARY:
-            module = frame.f_globals.get("__name__", "")
-            parts = [part for part in module.split(".") if not part.startswith("_")]
-            found.append(".".join([*parts, frame.f_code.co_qualname]))
+            found.append(_public_name(frame.f_globals.get("__name__", ""), frame.f_code.co_qualname))
         frame = frame.f_back
     return found[::-1]
+
+
+def _public_name(module: str, name: str) -> str:
+    """`name` after the outermost package that has it."""
+    parts = [part for part in module.split(".") if not part.startswith("_")]
+    packages = [".".join(parts[:k]) for k in range(1, len(parts) + 1)]
+    having = (p for p in packages if name.partition(".")[0] in vars(sys.modules.get(p, sys)))
+    return f"{next(having, '.'.join(parts))}.{name}".removesuffix(".__init__")
 
 
 def asked_within() -> bool:

@@ -690,7 +690,7 @@ class Node:
     def __bool__(self) -> bool:
         self._no_value(
             "the truth of a node (if, while, and, or, not)",
-            "use np.where(condition, a, b); & | ~ for and, or, not: (0 < x) & (x < 1) for 0 < x < 1; np.maximum(a, b) for max;\n  "
+            "use np.where(condition, a, b); & | ~ for and, or, not: (0 < x) & (x < 1) for 0 < x < 1; np.maximum for max and\n  "
             "np.sort for sorted; a is b for whether two nodes are the same node, any(a is b for b in nodes) for a in nodes",
         )
 

@@ -100,7 +100,8 @@ _SCIPY_INSTEAD: dict[str, str] = {
 
 def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A ufunc called on nodes, NumPy's or one of scipy.special: the node of the op that stands for it."""
-    asked = _name_of(ufunc) + (f".{method}" if method != "__call__" else "")
+    name = _name_of(ufunc)
+    asked = name if method == "__call__" else f"{name}.{method}"
     if (method, ufunc) in _METHODS:
         reduction = FUNCTIONS[_METHODS[method, ufunc]].build
         return _called(asked, reduction, inputs, {"axis": 0, **kwargs})
@@ -110,7 +111,7 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
     if given:
         instead = "call it without: choose with np.where, cast with .astype, write a = a + node for a += node"
         raise _unsupported(f"{asked} with {', '.join(given)}=", instead)
-    build = NUMPY.get(ufunc) or _from_scipy(asked)
+    build = NUMPY.get(ufunc) or _from_scipy(name)
     if build is not None and method == "outer":
         return _outer(build, *inputs)
     if build is None or method != "__call__":
@@ -144,7 +145,7 @@ def array(node: Node) -> NoReturn:
         if _from_scipy(asked):
             node._no_value(f"{asked}(node)", f"it takes arrays only: write gc.{_SCIPY[name]}, which builds a node")
         if (not name.startswith("_") or name.endswith("__")) and "<" not in asked:
-            known = _SCIPY_INSTEAD.get(name) if module == "scipy.special" else None
+            known = _SCIPY_INSTEAD.get(name) if module == "scipy.special" else _ITS_ARRAY if name.startswith("__") else None
             node._no_value(f"{asked}(node)", f"it takes arrays only: {known or _ARRAYS_ONLY}")
     node._no_value("np.asarray(node)", _NO_ARRAY)
 
@@ -152,6 +153,7 @@ def array(node: Node) -> NoReturn:
 _ARRAYS_ONLY = (
     "compose it from functions that gradc has, or declare an op with gradc.ops.declare; take values from gradc.evaluate"
 )
+_ITS_ARRAY = "write np.asarray(a) @ node, and the like for other operators; a.toarray() where it is sparse"
 _NO_ARRAY = (
     "pass nodes themselves to NumPy functions, join them with np.stack, write array @ node for array.dot(node), index an\n  "
     "array by one with gc.take(array, node), take values from gradc.evaluate"

@@ -30,10 +30,8 @@ _OPERATORS: dict[np.ufunc, Callable[..., Any]] = {
     np.subtract: operator.sub,
     np.multiply: operator.mul,
     np.floor_divide: operator.floordiv,
-    np.equal: operator.eq,
-    np.not_equal: operator.ne,
 }
-"""What NumPy's integers ask of a dimension beside them."""
+"""What NumPy's integers compute with a dimension beside them."""
 
 
 class _ByExpression(threading.local):
@@ -96,9 +94,12 @@ class Dim:
         return frozenset(str(s) for s in self._expr.free_symbols)
 
     def __eq__(self, other: object) -> Any:
+        return self._equals(other, _by_expression.on or asked_within())
+
+    def _equals(self, other: object, by_expression: bool) -> Any:
         if isinstance(other, Dim) and other.text == self.text:
             return True
-        if _by_expression.on or asked_within():
+        if by_expression:
             return False
         if not isinstance(other, (Dim, str, bool, int, float, np.generic, np.ndarray)):
             return NotImplemented
@@ -136,10 +137,14 @@ class Dim:
         """`np.int64(2) * n`, `np.divide(node, n)`: as the operator is."""
         if any(not isinstance(i, Dim) and type(getattr(i, "__array_ufunc__", None)) is MethodType for i in inputs):
             return NotImplemented
-        asked = _OPERATORS.get(ufunc)
-        if asked is None or method != "__call__" or kwargs or not all(map(_is_size, inputs)):
+        sizes = [i[()] if isinstance(i, np.ndarray) and not i.ndim else i for i in inputs]
+        plain = method == "__call__" and not any(v is not None for v in kwargs.values())
+        if plain and ufunc in (np.equal, np.not_equal):
+            (other,) = [i for i in sizes if i is not self] or [self]
+            return self._equals(other, _by_expression.on or asked_within()) is (ufunc is np.equal)
+        if not plain or ufunc not in _OPERATORS or not all(map(_is_size, sizes)):
             self._no_number(f"np.{ufunc.__name__} of a dimension")
-        return asked(*[i if isinstance(i, Dim) else int(i) for i in inputs])
+        return _OPERATORS[ufunc](*[i if isinstance(i, Dim) else int(i) for i in sizes])
 
     def __add__(self, other: Size) -> Size:
         return dim(self.expr + _expr(other)) if _is_size(other) else self._refuse("+", other)
