@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gradc.errors import ArgumentError, GradcError, TraceError, UnsupportedError, asking_functions
+from gradc.errors import ArgumentError, GradcError, ShapeError, TraceError, UnsupportedError, asking_functions
 from gradc.ir import FUNCTIONS, NUMPY, Graph, Node, constant, lift, user_origin
 from gradc.types import TensorType, as_dtype, as_shape
 
@@ -155,8 +155,8 @@ _ARRAYS_ONLY = (
 )
 _ITS_ARRAY = "write np.asarray(a) @ node, and the like for other operators; a.toarray() where it is sparse"
 _NO_ARRAY = (
-    "pass nodes themselves to NumPy functions, join them with np.stack, write array @ node for array.dot(node), index an\n  "
-    "array by one with gc.take(array, node), take values from gradc.evaluate"
+    "pass nodes themselves to NumPy functions, join them with np.stack or np.array(rows, like=node), write array @ node for\n  "
+    "array.dot(node), index an array by one with gc.take(array, node), take values from gradc.evaluate"
 )
 
 
@@ -196,6 +196,26 @@ def _required(func: Any) -> tuple[str, ...]:
     return tuple(p.name for p in leading)
 
 
+def array_like(rows: Any, dtype: Any = None, *, copy: Any = None, order: Any = None) -> Node:
+    """`np.array(rows, like=node)`: nested lists of nodes, arrays and numbers, joined.
+
+    Raises:
+        ShapeError: rows of one level differ in length, or entries in shape.
+    """
+    level, shape = [rows], []
+    while level and isinstance(level[0], (list, tuple)):
+        lengths = {len(row) if isinstance(row, (list, tuple)) else None for row in level}
+        if len(lengths) > 1:
+            raise ShapeError("np.array: rows of one level differ in length")
+        shape.append(len(level[0]))
+        level = [entry for row in level for entry in row]
+    if not any(isinstance(entry, Node) for entry in level):
+        return constant(rows, dtype)
+    joined: Node = FUNCTIONS["stack"].build(level)
+    result = joined.reshape(*shape, *joined.shape[1:])
+    return result if dtype is None else result.astype(dtype)
+
+
 def _unsupported(asked: str, instead: str) -> UnsupportedError:
     module, _, name = asked.partition(" with ")[0].rpartition(".")
     known = _SCIPY_INSTEAD if module == "scipy.special" else _INSTEAD
@@ -217,6 +237,7 @@ def _called(asked: str, build: Callable[..., Any], args: tuple[Any, ...], kwargs
 NUMPY["__array_ufunc__"] = array_ufunc
 NUMPY["__array_function__"] = array_function
 NUMPY["__array__"] = array
+NUMPY[np.array] = NUMPY[np.asarray] = array_like
 
 
 # --- the graph of a function ---------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def test_other_attributes_are_missing_as_in_any_object():
 
 A = np.eye(3)
 HABITS = {
-    "dot": (lambda x: A.dot(x), r"array @ node for array\.dot\(node\)"),
+    "dot": (lambda x: A.dot(x), r"array @ node for\n  array\.dot\(node\)"),
     "rows": (lambda x: np.array([x, x]), r"np\.stack"),
     "index": (lambda x: A[x.astype("int64")], r"gc\.take\(array, node\)"),
     "zeros": (lambda x: np.zeros(x[0].astype("int64")), r"Python integer"),
@@ -230,6 +230,32 @@ def test_habits_get_one_error_that_says_what_to_write(name):
     with pytest.raises(errors.GradcError, match=said) as caught:
         ask(vector())
     assert str(caught.value).count("\n  at ") == 1 and f"at {__file__}:{ask.__code__.co_firstlineno}" in str(caught.value)
+
+
+ROWS = {
+    "rotation": lambda t, u: [[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]],
+    "numbers": lambda t, u: [(1, t, 2.5), (0, 0, t)],
+    "vectors": lambda t, u: [u, [1.0, 2.0, 3.0], np.ones(3) * t],
+    "deep": lambda t, u: [[[t], [t]], [[1.0], [t]]],
+    "itself": lambda t, u: u * 2,
+    "constants": lambda t, u: [[1, 2], [3, 4]],
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_arrays_like_a_node_hold_nodes(name):
+    t, u = np.array(0.3), np.arange(3.0)
+    graph = gc.trace(lambda t, u: np.array(ROWS[name](t, u), like=t) * t, gc.spec(()), gc.spec(3))
+    np.testing.assert_allclose(graph.compile()(t=t, u=u)["out"], np.array(ROWS[name](t, u)) * t, rtol=1e-15)
+    gc.testing.check_gradients(graph, {"t": t, "u": u}, wrt="t", order=2)
+
+
+def test_arrays_like_a_node_are_no_ragged_ones():
+    x = vector()
+    with pytest.raises(errors.ShapeError, match=r"np\.array: rows of one level differ in length"):
+        np.array([[x[0], x[1]], [x[2]]], like=x)
+    with pytest.raises(errors.UnsupportedError, match=r"np\.array on a node: .*ndmin"):
+        np.array([x], like=x, ndmin=3)
 
 
 def test_adding_in_place_binds_another_node():

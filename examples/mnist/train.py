@@ -24,7 +24,9 @@ import gradc as gc
 Array = np.ndarray[Any, Any]
 
 
-LISTING = "# A listing of what one step calls, to be read: the arrays and functions that it names are bound where gradc runs it.\n"
+LISTING = (
+    "# A listing of what one step calls, to be read: the arrays and functions that it names are bound where gradc runs it.\n"
+)
 
 
 class Data(NamedTuple):
@@ -248,7 +250,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        print(f"error: this example needs {error.name}: run make mnist, or pip install '.[examples]' in the checkout", file=sys.stderr)
+        print(
+            f"error: this example needs {error.name}: run make mnist, or pip install '.[examples]' in the checkout",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted")
