@@ -87,6 +87,13 @@ def test_what_is_no_array_is_never_equal():
         x == [1, 2]  # noqa: B015
 
 
+@pytest.mark.parametrize("flag", [True, False, np.True_, np.False_])
+def test_a_flag_chooses_as_in_numpy(flag):
+    graph = gc.trace(lambda x: np.where(flag, x, 2 * x), gc.spec(3))
+    assert graph.compile()(x=np.arange(3.0))["out"].tolist() == np.where(flag, np.arange(3.0), 2 * np.arange(3.0)).tolist()
+    gc.testing.check_gradients(graph, {"x": np.arange(3.0)})
+
+
 BY_TRUTH = {
     "if": lambda a, b: 1 if a == b else 2,
     "not": lambda a, b: not a != b,  # noqa: SIM202
