@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from gradc.ir import CONSTANT, Graph, Node
@@ -11,25 +12,31 @@ if TYPE_CHECKING:
 
 
 def to_networkx(graph: Graph) -> networkx.MultiDiGraph[Any]:
-    """A `MultiDiGraph` whose nodes are the graph's, with an edge per use: `x * x` has two. Keyed by operand.
+    """A `MultiDiGraph` keyed by serial numbers, each with its node as data: `view.nodes[serial]["node"]`.
 
+    networkx compares its keys, and nodes compare elementwise. There is an edge per use, keyed by operand: `x * x` has two.
     Made when first asked for and kept while the graph stands; treat it as read-only.
     """
     if graph._view is None:
         import networkx as nx
 
         view: networkx.MultiDiGraph[Any] = nx.MultiDiGraph(name=graph.name)
-        view.add_nodes_from(graph.nodes)
-        view.add_edges_from((i, node, k) for node in graph.nodes for k, i in enumerate(node.inputs))
+        view.add_nodes_from((node.serial, {"node": node}) for node in graph.nodes)
+        view.add_edges_from((i.serial, node.serial, k) for node in graph.nodes for k, i in enumerate(node.inputs))
         graph._view = view
     return graph._view
+
+
+def _nodes(view: networkx.MultiDiGraph[Any], serials: Iterable[int]) -> Iterator[Node]:
+    return (view.nodes[serial]["node"] for serial in serials)
 
 
 def topological_order(graph: Graph) -> list[Node]:
     """The nodes, operands before users, ties in the order they were made."""
     import networkx as nx
 
-    return list(nx.lexicographical_topological_sort(to_networkx(graph), key=lambda n: n.serial))
+    view = to_networkx(graph)
+    return list(_nodes(view, nx.lexicographical_topological_sort(view)))
 
 
 def needed_by_outputs(graph: Graph) -> set[Node]:
@@ -37,11 +44,11 @@ def needed_by_outputs(graph: Graph) -> set[Node]:
     import networkx as nx
 
     view = to_networkx(graph)
-    needed: set[Node] = set()
+    needed: set[int] = set()
     for node in graph.outputs.values():
-        if node not in needed:
-            needed |= {node} | nx.ancestors(view, node)
-    return needed
+        if node.serial not in needed:
+            needed |= {node.serial} | nx.ancestors(view, node.serial)
+    return set(_nodes(view, needed))
 
 
 def constant_nodes(graph: Graph) -> set[Node]:
@@ -49,15 +56,16 @@ def constant_nodes(graph: Graph) -> set[Node]:
     import networkx as nx
 
     view = to_networkx(graph)
-    variable: set[Node] = set()
+    variable: set[int] = set()
     for node in graph.nodes:
         if not node.inputs and node.op is not CONSTANT:
-            variable |= {node} | nx.descendants(view, node)
-    return set(graph.nodes) - variable
+            variable |= {node.serial} | nx.descendants(view, node.serial)
+    return set(_nodes(view, set(view.nodes) - variable))
 
 
 def critical_path(graph: Graph) -> list[Node]:
     """The longest chain of nodes: no schedule is shorter."""
     import networkx as nx
 
-    return list(nx.dag_longest_path(nx.DiGraph(to_networkx(graph)), weight=None, default_weight=1))
+    view = to_networkx(graph)
+    return list(_nodes(view, nx.dag_longest_path(nx.DiGraph(view), weight=None, default_weight=1)))

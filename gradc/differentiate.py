@@ -143,7 +143,10 @@ def _variable(graph: Graph, item: Any) -> tuple[str, Node]:
     if isinstance(item, str):
         node = placeholders.get(item, outputs.get(item))
         if node is None:
-            raise NamingError(f"differentiate: wrt {item!r} is no placeholder or output of graph {graph.name!r}")
+            names = ", ".join([*placeholders, *outputs])
+            raise NamingError(
+                f"differentiate: wrt {item!r} is no placeholder or output of graph {graph.name!r}; there are {names}"
+            )
         return item, node
     if not isinstance(item, Node):
         raise ArgumentError(f"differentiate: wrt takes nodes and names, got {item!r}")
@@ -425,7 +428,7 @@ def _typed(derivative: Node, like: Node) -> Node:
 
 def _own(partial: Node, adjoint: Node, node: Node) -> Node:
     """A node of its own for each edge: rules that pass the adjoint on unchanged would share one."""
-    if partial is adjoint or partial is node or partial in node.inputs or partial.op is PLACEHOLDER:
+    if partial is adjoint or partial is node or any(partial is i for i in node.inputs) or partial.op is PLACEHOLDER:
         return apply(identity, (partial,))
     return partial
 
@@ -492,7 +495,7 @@ def differentiate_again(derivative: Derivative, of: Node) -> dict[Node, Node]:
     needed = walk([of])
     variables = {name: node for name, node in derivative.wrt.items() if node is not derivative.root}
     lost = set(variables.values()).intersection(walk([derivative.root])).difference(needed)
-    if lost or derivative.root in derivative.wrt.values():
+    if lost or any(derivative.root is node for node in derivative.wrt.values()):
         return {}
     path = _active_path(needed, variables, of)
     outer = set_origin(None)

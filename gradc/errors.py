@@ -8,21 +8,118 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
+from enum import Enum, auto
+from types import FrameType, FunctionType, ModuleType
+from typing import Any
 
 import numpy as np
 
-_INTERNAL = (os.path.dirname(os.path.abspath(__file__)) + os.sep, os.path.dirname(np.__file__) + os.sep)
+_GRADC = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_INTERNAL = (_GRADC, os.path.dirname(np.__file__) + os.sep)
+_LIBRARIES = tuple(
+    [os.path.join(sysconfig.get_path(kind), "") for kind in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")]
+)
+_PASSING = (*_INTERNAL, *_LIBRARIES[:2], "<frozen ")
+_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+class _Place(Enum):
+    """Whose line a frame is at."""
+
+    INTERNAL = auto()
+    LIBRARY = auto()
+    USER = auto()
+
+
+def _place(frame: FrameType) -> _Place:
+    """Internal: gradc and NumPy. Library: Python's own, and what is installed, unless it names gradc: that is a user of it."""
+    file = frame.f_code.co_filename
+    found = _places.get(file)
+    if found is None:
+        found = _places[file] = _place_of(file, frame.f_globals)
+    return found
+
+
+_places: dict[str, _Place] = {}
+
+
+def _place_of(file: str, names: dict[str, Any]) -> _Place:
+    if file.startswith(_INTERNAL):
+        return _Place.INTERNAL
+    if not (file.startswith((*_LIBRARIES, "<frozen ")) or _is_package(file)):
+        return _Place.USER
+    return _Place.USER if any(_is_of_gradc(value) for value in list(names.values())) else _Place.LIBRARY
+
+
+def _is_package(file: str) -> bool:
+    return any(part in file for part in _PACKAGES)
+
+
+def _is_of_gradc(value: object) -> bool:
+    """True for gradc, and for what it defines; only modules, classes and functions are asked: anything else may be a proxy."""
+    kind = type(value)
+    key = "__name__" if issubclass(kind, ModuleType) else "__module__" if issubclass(kind, (type, FunctionType)) else None
+    name = getattr(value, key, None) if key else None
+    return isinstance(name, str) and (name == "gradc" or name.startswith("gradc."))
+
+
+def user_frame() -> FrameType | None:
+    """The frame of the user's program that is running now: the innermost outside gradc, NumPy and other libraries.
+
+    Where all are in libraries, the innermost outside gradc and NumPy.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    innermost = None
+    while frame is not None:
+        place = _place(frame)
+        if place is _Place.USER:
+            return frame
+        if place is _Place.LIBRARY and innermost is None:
+            innermost = frame
+        frame = frame.f_back
+    return innermost
 
 
 def user_line() -> tuple[str, int] | None:
-    """The file and line, outside gradc and NumPy, that is running now."""
-    frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_INTERNAL):
-        back = frame.f_back
-        if back is None:
-            return None
-        frame = back
-    return frame.f_code.co_filename, frame.f_lineno
+    """The file and line of the user's program that is running now: see `user_frame`."""
+    frame = user_frame()
+    return (frame.f_code.co_filename, frame.f_lineno) if frame else None
+
+
+def asking_functions() -> list[str]:
+    """The functions of libraries, outside gradc and NumPy, that the user's line is running now, the one that it calls first.
+
+    Each by the shortest name that its user may know: `scipy.special.softmax` for what a private module defines.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    last, found = user_frame(), []
+    while frame is not None and frame is not last:
+        if _place(frame) is _Place.LIBRARY:
+            found.append(_public_name(frame.f_globals.get("__name__", ""), frame.f_code.co_qualname))
+        frame = frame.f_back
+    return found[::-1]
+
+
+def _public_name(module: str, name: str) -> str:
+    """`name` after the outermost package that has it."""
+    parts = [part for part in module.split(".") if not part.startswith("_")]
+    packages = [".".join(parts[:k]) for k in range(1, len(parts) + 1)]
+    having = (p for p in packages if name.partition(".")[0] in vars(sys.modules.get(p, sys)))
+    return f"{next(having, '.'.join(parts))}.{name}".removesuffix(".__init__")
+
+
+def asked_within() -> bool:
+    """True where gradc itself runs what asks the method that calls this, False where any other program does."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(_GRADC):
+            return True
+        if not file.startswith(_PASSING) or (_is_package(file) and not file.startswith(_INTERNAL)):
+            return False
+        frame = frame.f_back
+    return False
 
 
 class GradcError(Exception):
@@ -77,6 +174,10 @@ class ArgumentError(GradcError, ValueError):
 
 class TraceError(GradcError, TypeError):
     """A node was used as if it held a value: in a branch, a float(), an item assignment."""
+
+
+class DimensionError(GradcError, ValueError):
+    """A symbolic dimension, or a node, where a number is needed while the graph is built. No TypeError: NumPy hides those."""
 
 
 class UnsupportedError(GradcError, TypeError):

@@ -19,13 +19,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from operator import attrgetter
+from numbers import Number
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from gradc.errors import (
     ArgumentError,
+    DimensionError,
     DTypeError,
     FeedError,
     GradcError,
@@ -38,7 +40,7 @@ from gradc.errors import (
     VerifyError,
     user_line,
 )
-from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, size_of
+from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, by_expression, size_of
 
 if TYPE_CHECKING:
     import networkx
@@ -68,11 +70,27 @@ SUM_SEED = "seed: ones, for the sum of the entries"
 """The rule of the adjoint from which all others come, where that is no scalar's and none was given."""
 
 
+def _is_same(record: tuple[Any, ...], other: object) -> bool:
+    """True when the fields are equal, nodes being the very same: `==` of two nodes would build a third."""
+    if not isinstance(other, tuple) or len(other) != len(record):
+        return False
+    return all(a is b if isinstance(a, Node) or isinstance(b, Node) else a == b for a, b in zip(record, other, strict=True))
+
+
 class Edge(NamedTuple):
     """One use of a node: it is operand number `operand` of `user`. Equal to the plain tuple."""
 
     user: Node
     operand: int
+
+    def __eq__(self, other: object) -> bool:
+        return _is_same(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not _is_same(self, other)
+
+    def __hash__(self) -> int:
+        return tuple.__hash__(self)
 
 
 class Origin(NamedTuple):
@@ -84,6 +102,15 @@ class Origin(NamedTuple):
     rule: str | None = None
     file: str | None = None
     line: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return _is_same(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not _is_same(self, other)
+
+    def __hash__(self) -> int:
+        return tuple.__hash__(self)
 
     @property
     def location(self) -> str:
@@ -321,7 +348,8 @@ def register_function(function: Function) -> None:
 
 @lru_cache(maxsize=8192)
 def infer_type(op: Op, types: tuple[TensorType, ...], attrs: Attrs) -> TensorType:
-    return op.infer(*types, **dict(attrs))
+    with by_expression():
+        return op.infer(*types, **dict(attrs))
 
 
 def apply(op: Op, inputs: tuple[Node, ...], attrs: Attrs = ()) -> Node:
@@ -543,11 +571,51 @@ def _method(name: str) -> Callable[..., Node]:
     return method
 
 
+_VALUES = "a node has no value while the graph is built; take values from gradc.evaluate or an executable"
+_CAST = "write node.astype(dtype)"
+_INSTEAD: dict[str, str] = {
+    **dict.fromkeys(("backward", "grad"), "the gradient is a graph: dg = gradc.differentiate(graph, wrt=node); dg.grad[node]"),
+    "requires_grad": "name the variables when you differentiate: gradc.differentiate(graph, wrt=[node])",
+    **dict.fromkeys(("detach", "data"), "write gc.stop_gradient(node)"),
+    **dict.fromkeys(("item", "tolist", "numpy", "cpu", "eval"), _VALUES),
+    **dict.fromkeys(("to", "float", "double", "half", "long", "int", "bool"), _CAST),
+    "view": "write node.reshape(shape) for other axes, node.astype(dtype) for another dtype",
+    **dict.fromkeys(("permute", "t"), "write node.transpose(axes), or node.T"),
+    **dict.fromkeys(("unsqueeze", "expand"), "write np.expand_dims(node, axis) or np.broadcast_to(node, shape)"),
+    **dict.fromkeys(("dim", "rank"), "write node.ndim"),
+    "get_shape": "write node.shape",
+    **dict.fromkeys(("clone", "contiguous"), "a node is immutable: use it as it is"),
+    **dict.fromkeys(("flat", "flatiter"), "write node.ravel()"),
+    **dict.fromkeys(("real", "imag"), "gradc computes in real numbers: the real part is the node itself, the imaginary part 0"),
+    "itemsize": "write node.dtype.itemsize",
+    "nbytes": "write node.size * node.dtype.itemsize",
+    "norm": "write np.linalg.norm(node)",
+    "at": "write gc.at_set(node, index, value) or gc.at_add(node, index, value), which change a copy",
+    **dict.fromkeys(
+        ("fill", "put", "itemset", "setfield", "resize", "partition"),
+        "nodes are immutable: build another node, with np.where, gc.at_set",
+    ),
+}
+"""What to write instead of attributes of arrays and of tensors of other libraries."""
+
+
+def _comparison(name: str, node: Node, other: object) -> Any:
+    """`node == other` or `!=`: a node, beside nodes, arrays, numbers and sequences.
+
+    Beside a text or None what NumPy says of every entry; any other object is asked itself.
+    """
+    if other is None or isinstance(other, (str, bytes)):
+        return np.bool(name == "not_equal")
+    if isinstance(other, (Node, Dim, Number, np.generic, Sequence)) or hasattr(other, "__array__"):
+        return _fn(name)(node, other)
+    return NotImplemented
+
+
 class Node:
     """One value of a graph, before it has one: an op on other nodes.
 
-    Operators, indexing, NumPy's functions and NumPy's method names on nodes build nodes. `==` is identity, as for
-    any Python object (write `np.equal(a, b)` for the elementwise comparison). Immutable.
+    Operators, indexing, NumPy's functions and NumPy's method names on nodes build nodes, `==` and `!=` too: whether two
+    nodes are the same node, `is` says. In dictionaries and sets a node is itself. Immutable.
     """
 
     __slots__ = ("__weakref__", "attrs", "inputs", "op", "origin", "serial", "type")
@@ -617,35 +685,29 @@ class Node:
     def __reduce__(self) -> NoReturn:
         raise GraphError("a node cannot be pickled by itself: keep the program that builds the graph")
 
-    # identity
+    # comparisons are elementwise; a node is the same node as another by `is`, and hashed so
 
     __hash__ = object.__hash__
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, (bool, int, float, np.ndarray, np.generic)):
-            raise TraceError(
-                f"{describe(self)} == {other!r}: == on nodes is identity; for the elementwise comparison "
-                "write np.equal(node, value)"
-            )
-        return self is other
+    def __eq__(self, other: object) -> Any:
+        return _comparison("equal", self, other)
 
-    def __ne__(self, other: object) -> bool:
-        if isinstance(other, (bool, int, float, np.ndarray, np.generic)):
-            raise TraceError(
-                f"{describe(self)} != {other!r}: != on nodes is identity; for the elementwise comparison "
-                "write np.not_equal(node, value)"
-            )
-        return self is not other
+    def __ne__(self, other: object) -> Any:
+        return _comparison("not_equal", self, other)
 
     # what a node cannot do: it has no value yet
 
-    def _no_value(self, asked: str, instead: str) -> NoReturn:
-        raise TraceError(
+    def _no_value(self, asked: str, instead: str, kind: Callable[[str], GradcError] = TraceError) -> NoReturn:
+        raise kind(
             f"{asked}: a node has no value while the graph is built: {describe(self)}\n  at {user_origin().location}\n  {instead}"
         )
 
     def __bool__(self) -> bool:
-        self._no_value("the truth of a node (if, while, and, or, not)", "use np.where(condition, a, b)")
+        self._no_value(
+            "the truth of a node (if, while, and, or, not)",
+            "use np.where(condition, a, b); & | ~ for and, or, not: (0 < x) & (x < 1) for 0 < x < 1; np.maximum for max and\n  "
+            "np.sort for sorted; a is b for whether two nodes are the same node, any(a is b for b in nodes) for a in nodes",
+        )
 
     def __float__(self) -> float:
         self._no_value(
@@ -662,15 +724,17 @@ class Node:
 
     def __index__(self) -> int:
         self._no_value(
-            "a node as an index or a count", "use a Python integer; to index by values write x[node] or np.take(x, node)"
+            "a node as an index or a count",
+            "use a Python integer; to index by values write x[node] or np.take(x, node)",
+            DimensionError,
         )
 
+    def __trunc__(self) -> int:
+        self._no_value("math.trunc(node)", "keep it a node: np.trunc")
+
     def __array__(self, dtype: object = None, copy: object = None) -> Array:
-        self._no_value(
-            "np.asarray(node)",
-            "pass nodes themselves to NumPy functions, join them with np.stack, index an array by one with gc.take(array, node), "
-            "take values from evaluate(...)",
-        )
+        array: Array = NUMPY["__array__"](self)
+        return array
 
     def __setitem__(self, index: object, value: object) -> NoReturn:
         self._no_value(
@@ -679,7 +743,7 @@ class Node:
         )
 
     def __contains__(self, value: object) -> bool:
-        self._no_value("value in node", "use np.any(np.equal(node, value))")
+        self._no_value("value in node", "use (node == value).any()")
 
     def __format__(self, spec: str) -> str:
         return self._no_value("a node in a number format", "take its value from evaluate(...)") if spec else str(self)
@@ -749,7 +813,9 @@ class Node:
     def __rmod__(self, other: Any) -> Node:
         return _fn("remainder")(other, self)
 
-    def __pow__(self, other: Any) -> Node:
+    def __pow__(self, other: Any, modulo: Any = None) -> Node:
+        if modulo is not None:
+            raise UnsupportedError("pow with a modulus, of a node: write (x**n) % m")
         return _fn("power")(self, other)
 
     def __rpow__(self, other: Any) -> Node:
@@ -864,12 +930,16 @@ class Node:
         return self
 
     def __getattr__(self, name: str) -> NoReturn:
-        """An array's attribute that nodes have not: an error that says so; other names fail as for any object."""
-        if not hasattr(np.ndarray, name) or name.startswith("__"):
+        """What arrays or other libraries' tensors have, and nodes have not: an error that says what to write instead.
+
+        Other names fail as for any object.
+        """
+        known = name in _INSTEAD or hasattr(np.ndarray, name) or name in FUNCTIONS
+        if name.startswith("__") or not known:
             raise AttributeError(f"a node has no attribute {name!r}", name=name, obj=self)
+        instead = _INSTEAD.get(name) or (f"write gc.{name}(node)" if name in FUNCTIONS else _VALUES)
         raise NodeAttributeError(
-            f".{name} of a node: gradc has no such thing: {describe(self)}\n  at {user_origin().location}\n"
-            "  a node has no value while the graph is built; take values from gradc.evaluate or an executable"
+            f".{name} of a node: gradc has no such thing: {describe(self)}\n  at {user_origin().location}\n  {instead}"
         )
 
     all = _method("all")
@@ -929,6 +999,11 @@ def call_text(node: Node, numbers: Mapping[Node, int]) -> str:
     return f"{node.op.name}({', '.join(arguments)})"
 
 
+def same_nodes(some: Sequence[Node], others: Sequence[Node]) -> bool:
+    """True when both are the very same nodes in the same order: `==` would build comparisons."""
+    return len(some) == len(others) and all(map(is_, some, others))
+
+
 def walk(roots: Iterable[Node]) -> list[Node]:
     """Every node that `roots` need, `roots` too, in topological order: the order in which they were made."""
     seen = set(roots)
@@ -944,7 +1019,7 @@ def walk(roots: Iterable[Node]) -> list[Node]:
 # --- graphs ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Derivative:
     """What one call of `differentiate` found: which node is the derivative of which.
 
@@ -1225,7 +1300,7 @@ class Graph:
         return compile_graph(self, outputs, **options)
 
     def to_networkx(self) -> networkx.MultiDiGraph[Any]:
-        """The graph as a networkx `MultiDiGraph`: an edge per use, keyed by operand."""
+        """The graph as a networkx `MultiDiGraph` of serial numbers, nodes as data `node`: an edge per use, keyed by operand."""
         from gradc.analysis import to_networkx
 
         return to_networkx(self)
@@ -1293,7 +1368,8 @@ def verify(graph: Graph) -> Graph:
                 raise VerifyError(f"{describe(node)} uses {describe(operand)}, which does not come before it")
         if node.op is PLACEHOLDER and node not in placeholders:
             raise VerifyError(f"{describe(node)} is no placeholder of graph {graph.name!r}")
-        inferred = node.op.infer(*[i.type for i in node.inputs], **dict(node.attrs))
+        with by_expression():
+            inferred = node.op.infer(*[i.type for i in node.inputs], **dict(node.attrs))
         if inferred != node.type:
             raise VerifyError(f"{describe(node)} should have type {inferred}")
         known.add(node)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from itertools import takewhile, zip_longest
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from gradc.errors import ArgumentError, GradcError, TraceError, UnsupportedError
+from gradc.errors import ArgumentError, GradcError, ShapeError, TraceError, UnsupportedError, asking_functions
 from gradc.ir import FUNCTIONS, NUMPY, Graph, Node, constant, lift, user_origin
 from gradc.types import TensorType, as_dtype, as_shape
 
@@ -67,10 +68,40 @@ _INSTEAD: dict[str, str] = {
 }
 """What to write instead of functions that can never be, or are not yet, functions of nodes."""
 
+_SCIPY: dict[str, str] = {
+    "expit": "sigmoid",
+    "gammaln": "lgamma",
+    "log_expit": "log_sigmoid",
+    "psi": "digamma",
+    "round": "rint",
+    **{name: name for name in ("cbrt", "erf", "erfc", "exp2", "expm1", "log1p", "log_ndtr", "logit", "ndtr", "xlog1py", "xlogy")},
+    **{name: name for name in ("log_softmax", "logsumexp", "polygamma", "softmax", "softplus")},
+}
+"""Functions of scipy.special, and the functions of gradc that they are. The last line is no ufuncs: they take arrays only."""
+
+_SCIPY_INSTEAD: dict[str, str] = {
+    "beta": "write np.exp(gc.lgamma(a) + gc.lgamma(b) - gc.lgamma(a + b)) for positive a and b",
+    "betaln": "write gc.lgamma(a) + gc.lgamma(b) - gc.lgamma(a + b)",
+    "cosm1": "write -2 * np.sin(x / 2) ** 2",
+    "entr": "write -gc.xlogy(x, x) for x >= 0",
+    "exp10": "write 10.0**x",
+    "factorial": "write np.exp(gc.lgamma(n + 1))",
+    "gamma": "write np.exp(gc.lgamma(x)) for x > 0",
+    "huber": "gc.huber takes prediction, target and delta",
+    "kl_div": "write gc.xlogy(x, x) - gc.xlogy(x, y) - x + y for positive x and y",
+    "loggamma": "gc.lgamma is the same for x > 0",
+    "poch": "write np.exp(gc.lgamma(z + m) - gc.lgamma(z)) for positive z and z + m",
+    "pseudo_huber": "write delta * (np.hypot(delta, r) - delta)",
+    "rel_entr": "write gc.xlogy(x, x) - gc.xlogy(x, y) for positive x and y",
+    "rgamma": "write np.exp(-gc.lgamma(x)) for x > 0",
+}
+"""What to write instead of functions of scipy.special that gradc has not."""
+
 
 def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A ufunc called on nodes: the node of the op that stands for it."""
-    asked = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
+    """A ufunc called on nodes, NumPy's or one of scipy.special: the node of the op that stands for it."""
+    name = _name_of(ufunc)
+    asked = name if method == "__call__" else f"{name}.{method}"
     if (method, ufunc) in _METHODS:
         reduction = FUNCTIONS[_METHODS[method, ufunc]].build
         return _called(asked, reduction, inputs, {"axis": 0, **kwargs})
@@ -80,11 +111,53 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
     if given:
         instead = "call it without: choose with np.where, cast with .astype, write a = a + node for a += node"
         raise _unsupported(f"{asked} with {', '.join(given)}=", instead)
-    if ufunc in NUMPY and method == "outer":
-        return _outer(NUMPY[ufunc], *inputs)
-    if ufunc not in NUMPY or method != "__call__":
+    build = NUMPY.get(ufunc) or _from_scipy(name)
+    if build is not None and method == "outer":
+        return _outer(build, *inputs)
+    if build is None or method != "__call__":
         raise _unsupported(asked, "compose it from ops that gradc has, or declare it with gradc.ops.declare.elementwise")
-    return NUMPY[ufunc](*inputs)
+    return build(*inputs)
+
+
+def _name_of(ufunc: np.ufunc) -> str:
+    """The ufunc as its user writes it: `np.spacing`, `scipy.special.erf`; one of neither module by its name alone."""
+    for module, shown in (("numpy", "np"), ("scipy.special", "scipy.special"), ("scipy.special._ufuncs", "scipy.special")):
+        if getattr(sys.modules.get(module), ufunc.__name__, None) is ufunc:
+            return f"{shown}.{ufunc.__name__.lstrip('_')}"
+    return f"the ufunc {ufunc.__name__.removesuffix(' (vectorized)')}"
+
+
+def _from_scipy(asked: str) -> Callable[..., Any] | None:
+    """The function of gradc that a function of scipy.special is, by its name."""
+    module, _, name = asked.rpartition(".")
+    found = FUNCTIONS.get(_SCIPY.get(name, "")) if module == "scipy.special" else None
+    return found.build if found else None
+
+
+def array(node: Node) -> NoReturn:
+    """A node asked for its values: by name, where a function of a library asks that takes arrays only.
+
+    Raises:
+        TraceError: always.
+    """
+    for asked in asking_functions():
+        module, _, name = asked.rpartition(".")
+        if _from_scipy(asked):
+            node._no_value(f"{asked}(node)", f"it takes arrays only: write gc.{_SCIPY[name]}, which builds a node")
+        if (not name.startswith("_") or name.endswith("__")) and "<" not in asked:
+            known = _SCIPY_INSTEAD.get(name) if module == "scipy.special" else _ITS_ARRAY if name.startswith("__") else None
+            node._no_value(f"{asked}(node)", f"it takes arrays only: {known or _ARRAYS_ONLY}")
+    node._no_value("np.asarray(node)", _NO_ARRAY)
+
+
+_ARRAYS_ONLY = (
+    "compose it from functions that gradc has, or declare an op with gradc.ops.declare; take values from gradc.evaluate"
+)
+_ITS_ARRAY = "write np.asarray(a) @ node, and the like for other operators; a.toarray() where it is sparse"
+_NO_ARRAY = (
+    "pass nodes themselves to NumPy functions, join them with np.stack or np.array(rows, like=node), write array @ node for\n  "
+    "array.dot(node), index an array by one with gc.take(array, node), take values from gradc.evaluate"
+)
 
 
 def _outer(build: Callable[..., Any], a: Any, b: Any) -> Any:
@@ -123,10 +196,31 @@ def _required(func: Any) -> tuple[str, ...]:
     return tuple(p.name for p in leading)
 
 
+def array_like(rows: Any, dtype: Any = None, *, copy: Any = None, order: Any = None) -> Node:
+    """`np.array(rows, like=node)`: nested lists of nodes, arrays and numbers, joined.
+
+    Raises:
+        ShapeError: rows of one level differ in length, or entries in shape.
+    """
+    level, shape = [rows], []
+    while level and isinstance(level[0], (list, tuple)):
+        lengths = {len(row) if isinstance(row, (list, tuple)) else None for row in level}
+        if len(lengths) > 1:
+            raise ShapeError("np.array: rows of one level differ in length")
+        shape.append(len(level[0]))
+        level = [entry for row in level for entry in row]
+    if not any(isinstance(entry, Node) for entry in level):
+        return constant(rows, dtype)
+    joined: Node = FUNCTIONS["stack"].build(level)
+    result = joined.reshape(*shape, *joined.shape[1:])
+    return result if dtype is None else result.astype(dtype)
+
+
 def _unsupported(asked: str, instead: str) -> UnsupportedError:
-    name = asked.partition(" ")[0].rpartition(".")[2]
+    module, _, name = asked.partition(" with ")[0].rpartition(".")
+    known = _SCIPY_INSTEAD if module == "scipy.special" else _INSTEAD
     return UnsupportedError(
-        f"{asked} on a node: gradc has no such function\n  at {user_origin().location}\n  {_INSTEAD.get(name, instead)}"
+        f"{asked} on a node: gradc has no such function\n  at {user_origin().location}\n  {known.get(name, instead)}"
     )
 
 
@@ -154,6 +248,8 @@ def _with_defaults(build: Callable[..., Any], args: tuple[Any, ...]) -> tuple[An
 
 NUMPY["__array_ufunc__"] = array_ufunc
 NUMPY["__array_function__"] = array_function
+NUMPY["__array__"] = array
+NUMPY[np.array] = NUMPY[np.asarray] = array_like
 
 
 # --- the graph of a function ---------------------------------------------------------------------------

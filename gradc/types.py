@@ -6,13 +6,17 @@ A bare name never imports sympy; arithmetic on one does, through `dim`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import operator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
+from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError, FeedError, ShapeError, TraceError
+from gradc.errors import ArgumentError, DimensionError, DTypeError, FeedError, GradcError, ShapeError, asked_within
 
 if TYPE_CHECKING:
     import sympy
@@ -21,14 +25,43 @@ Size: TypeAlias = "int | Dim"
 Shape: TypeAlias = "tuple[Size, ...]"
 DType: TypeAlias = "np.dtype[Any]"
 
+_OPERATORS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.multiply: operator.mul,
+    np.floor_divide: operator.floordiv,
+}
+"""What NumPy's integers compute with a dimension beside them."""
+
+
+class _ByExpression(threading.local):
+    on = False
+
+
+_by_expression = _ByExpression()
+
+
+@contextmanager
+def by_expression() -> Iterator[None]:
+    """Dimensions are compared by their expressions in this block, whoever asks: for type rules that users write."""
+    outer, _by_expression.on = _by_expression.on, True
+    try:
+        yield
+    finally:
+        _by_expression.on = outer
+
+
 _KINDS = "biuf"
 _MAX_FLOAT_BYTES = 8
 
 
 class Dim:
-    """A symbolic dimension, a non-negative integer known when the graph runs.
+    """A symbolic dimension, a non-negative integer known when the graph runs. Immutable.
 
-    Equal exactly when their canonical expressions are: `n + 1 == 1 + n`. Immutable and hashable.
+    `==` answers what holds for every size: `n + 1 == 1 + n` is True, `n + 1 == n` False. What holds for some sizes only, as
+    `n == 1`, is a `DimensionError` in a program that builds graphs, where False would choose for all sizes; and so is a hash, by
+    which no dimension meets the number that it will have. To gradc itself, and to type rules, dimensions are equal when their
+    canonical expressions are: what is not known to be equal is refused there, and looked at again when sizes are known.
     """
 
     __slots__ = ("_expr", "text")
@@ -60,10 +93,36 @@ class Dim:
             return frozenset((self.text,))
         return frozenset(str(s) for s in self._expr.free_symbols)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Dim) and other.text == self.text
+    def __eq__(self, other: object) -> Any:
+        return self._equals(other, _by_expression.on or asked_within())
+
+    def _equals(self, other: object, by_expression: bool) -> Any:
+        if isinstance(other, Dim) and other.text == self.text:
+            return True
+        if by_expression:
+            return False
+        if not isinstance(other, (Dim, str, bool, int, float, np.generic, np.ndarray)):
+            return NotImplemented
+        return self._is_equal(other)
+
+    def _is_equal(self, other: object) -> bool:
+        """What is true of every size.
+
+        Raises:
+            DimensionError: there is no such truth.
+        """
+        if isinstance(other, (bool, np.bool, int, np.integer, Dim)):
+            if (self.expr - _expr(other if isinstance(other, Dim) else int(other))).is_zero is False:
+                return False
+        elif isinstance(other, (float, np.floating)) and not float(other).is_integer():
+            return False
+        if isinstance(other, str):
+            self._no_number(f"{self} == {other!r}", f"compare texts, str({self}) == {other!r}")
+        self._no_number(f"{self} == {other}", f"for a choice of the graph write np.where(gc.equal({self}, {other}), a, b)")
 
     def __hash__(self) -> int:
+        if not (_by_expression.on or asked_within()):
+            self._no_number("a dimension as a key", "for a key write str(dimension)")
         return hash(("Dim", self.text))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -74,7 +133,18 @@ class Dim:
 
     # arithmetic with integers and other dimensions; with a node it is a node (see `lift`); with the rest, refused
 
-    __array_ufunc__ = None
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """`np.int64(2) * n`, `np.divide(node, n)`: as the operator is."""
+        if any(not isinstance(i, Dim) and type(getattr(i, "__array_ufunc__", None)) is MethodType for i in inputs):
+            return NotImplemented
+        sizes = [i[()] if isinstance(i, np.ndarray) and not i.ndim else i for i in inputs]
+        plain = method == "__call__" and not any(v is not None for v in kwargs.values())
+        if plain and ufunc in (np.equal, np.not_equal):
+            (other,) = [i for i in sizes if i is not self] or [self]
+            return self._equals(other, _by_expression.on or asked_within()) is (ufunc is np.equal)
+        if not plain or ufunc not in _OPERATORS or not all(map(_is_size, sizes)):
+            self._no_number(f"np.{ufunc.__name__} of a dimension")
+        return _OPERATORS[ufunc](*[i if isinstance(i, Dim) else int(i) for i in sizes])
 
     def __add__(self, other: Size) -> Size:
         return dim(self.expr + _expr(other)) if _is_size(other) else self._refuse("+", other)
@@ -104,16 +174,49 @@ class Dim:
 
     def _refuse(self, operator: str, other: object) -> Size:
         """A node answers for itself; anything else asks for the number that the dimension has not got."""
-        if not isinstance(other, (bool, int, float, complex, np.generic, np.ndarray)):
+        if not isinstance(other, (bool, int, float, complex, np.generic, np.ndarray, Dim)):
             unsupported: Size = NotImplemented
             return unsupported
         self._no_number(f"{operator} with {other!r}")
 
-    def _no_number(self, asked: str) -> NoReturn:
-        raise TraceError(
-            f"{asked}: the symbolic dimension {self} has no number while the graph is built; use it in shapes, as an "
-            "operand beside a node (x.sum() / n), or give the dimension a number"
+    def _no_number(self, asked: str, instead: str = "") -> NoReturn:
+        instead = instead or "use it in shapes (gc.zeros((n, 3)), x.reshape(n, 3)), as an operand beside a node (x.sum() / n)"
+        raise DimensionError(
+            f"{asked}: the symbolic dimension {self} has no number while the graph is built; "
+            f"{instead}, or give the dimension a number"
         )
+
+    def __mod__(self, other: object) -> Size:
+        return self._refuse("%", other)
+
+    def __pow__(self, other: object) -> Size:
+        return self._refuse("**", other)
+
+    def __divmod__(self, other: object) -> Size:
+        return self._refuse("divmod", other)
+
+    def __rfloordiv__(self, other: object) -> Size:
+        return self._refuse("//", other)
+
+    __rmod__ = __mod__
+    __rpow__ = __pow__
+    __rdivmod__ = __divmod__
+
+    def __neg__(self) -> Size:
+        self._no_number("- of a dimension")
+
+    def __pos__(self) -> Dim:
+        return self
+
+    __abs__ = __pos__
+
+    def __round__(self, decimals: int | None = None) -> Dim:
+        return self
+
+    def __format__(self, spec: str) -> str:
+        if spec and spec[-1] in "bcdeEfFgGnoxX%":
+            self._no_number("a dimension in a number format")
+        return format(self.text, spec)
 
     def __bool__(self) -> bool:
         self._no_number("the truth of a dimension")
@@ -128,7 +231,9 @@ class Dim:
         self._no_number("float(dimension)")
 
     def __lt__(self, other: object) -> bool:
-        self._no_number("the order of dimensions")
+        if not isinstance(other, (Dim, bool, int, float, np.generic, np.ndarray)):
+            return NotImplemented
+        self._no_number("the order of dimensions", "for a choice of the graph write np.where(gc.less(n, 3), a, b)")
 
     __le__ = __gt__ = __ge__ = __lt__
 
@@ -355,7 +460,7 @@ def as_integer(value: Any, what: str) -> int:
     try:
         return int(value.__index__())
     except TypeError as error:
-        if isinstance(error, TraceError):
+        if isinstance(error, GradcError):
             raise
         raise ArgumentError(f"{what} is an integer, got {value!r}") from None
 
@@ -373,7 +478,7 @@ def as_number(value: Any, what: str) -> float:
     except OverflowError:
         raise ArgumentError(f"{what} is a number that a float can hold, got {value!r}") from None
     except (TypeError, ValueError) as error:
-        if isinstance(error, TraceError):
+        if isinstance(error, GradcError):
             raise
         raise ArgumentError(f"{what} is a number, got {value!r}") from None
 

@@ -9,6 +9,7 @@ import pytest
 
 import gradc as gc
 from gradc import errors
+from gradc.ir import same_nodes
 
 
 def scalar_graph(build, **feeds):
@@ -37,8 +38,8 @@ def test_two_edges_of_one_user():
     dg = gc.differentiate(g, "x")
     x, y = g.placeholders["x"], g.outputs["y"]
     assert list(dg.partial_adjoints(x)) == [(y, 0), (y, 1)]
-    assert dg.adjoint(x).inputs == tuple(dg.partial_adjoints(x).values())
-    assert dg.to_networkx().number_of_edges(x, y) == 2
+    assert same_nodes(dg.adjoint(x).inputs, tuple(dg.partial_adjoints(x).values()))
+    assert dg.to_networkx().number_of_edges(x.serial, y.serial) == 2
     assert float(dg.compile()(x=3.0)["d_y/d_x"]) == 6
 
 
@@ -59,10 +60,10 @@ def test_what_is_differentiated_stays_as_it_was(options):
     g = scalar_graph(lambda x, y: np.sin(x * y) + x, x=3.0, y=2.0)
     before, text = g.nodes, str(g)
     dg = gc.differentiate(g, ["x", "y"], **options)
-    assert g.nodes == before and str(g) == text and list(g.outputs) == ["y"] and list(g.placeholders) == ["x", "y"]
-    assert dg.nodes[: len(before)] == before
+    assert same_nodes(g.nodes, before) and str(g) == text and list(g.outputs) == ["y"] and list(g.placeholders) == ["x", "y"]
+    assert same_nodes(dg.nodes[: len(before)], before)
     again = gc.differentiate(dg, "x", of=list(dg.outputs)[-1])
-    assert again.nodes[: len(dg.nodes)] == dg.nodes
+    assert same_nodes(again.nodes[: len(dg.nodes)], dg.nodes)
     for graph in (g, dg, again):
         gc.verify(graph)
 
@@ -275,9 +276,9 @@ BAD = {
     "and": (lambda: node() and 1, errors.TraceError, r"np\.where"),
     "int": (lambda: int(node()), errors.TraceError, "astype"),
     "complex number": (lambda: complex(node()), errors.TraceError, "real numbers"),
-    "range": (lambda: range(node((), "int64")), errors.TraceError, "Python integer"),
+    "range": (lambda: range(node((), "int64")), errors.DimensionError, "Python integer"),
     "join": (lambda: np.array([node(()), node(())]), errors.TraceError, r"np\.stack"),
-    "in": (lambda: 1.0 in node((3,)), errors.TraceError, r"np\.equal"),
+    "in": (lambda: 1.0 in node((3,)), errors.TraceError, r"\(node == value\)\.any\(\)"),
     "format": (lambda: f"{node(()):.3f}", errors.TraceError, "evaluate"),
     "set": (lambda: setattr(node(), "op", None), errors.GraphError, "immutable"),
     "delete": (lambda: delattr(node(), "op"), errors.GraphError, "immutable"),
@@ -297,7 +298,7 @@ BAD = {
     "passes": (lambda: gradient_graph().compile(passes=3), errors.ArgumentError, "sequence of passes"),
     "call": (lambda: gradient_graph().compile()(3), errors.FeedError, "mapping"),
     "number": (lambda: gradient_graph().number(node()), errors.GraphError, "no node placeholder 'x'"),
-    "equals number": (lambda: node() == 0, errors.TraceError, r"np\.equal"),
+    "if equal": (lambda: bool(node() == 0), errors.TraceError, r"np\.where\(condition, a, b\).*\n.* a is b"),
     "keyword": (lambda: gc.Graph("g").placeholder("class"), errors.NamingError, "identifier"),
     "complex": (lambda: gc.Graph("g").placeholder("x", dtype="complex128"), errors.DTypeError, "complex128"),
     "integer": (lambda: node(dtype="uint8") + 300, errors.DTypeError, "out of bounds"),
@@ -396,7 +397,7 @@ def test_networkx_agrees_with_creation_order():
     from gradc import analysis
 
     g = gc.differentiate(scalar_graph(lambda x: np.sin(x) * x + 2.0, x=1.0), "x")
-    assert analysis.topological_order(g) == list(g.nodes)
+    assert same_nodes(analysis.topological_order(g), g.nodes)
     assert analysis.needed_by_outputs(g) == set(g.nodes)
     assert {n.op.name for n in analysis.constant_nodes(g)} <= {"constant", "identity", "multiply"}
     assert len(analysis.critical_path(g)) > 3

@@ -146,8 +146,8 @@ def test_a_run_writes_what_it_says(tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"the test half of MNIST in {tmp_path}: the first 80 % train, the rest tests (48 + 12)" in said
     assert [line[:9] for line in said.splitlines()[1:4]] == ["epoch   1", "epoch   2", "epoch   3"]
-    assert {"loss.png", "graph.dot", "step.py", "weights.npz"} <= set(os.listdir(out))
-    assert (out / "loss.png").read_bytes()[:4] == b"\x89PNG" and "float32[13, 784]" in (out / "step.py").read_text()
+    assert {"loss.png", "graph.dot", "step.txt", "weights.npz"} <= set(os.listdir(out))
+    assert (out / "loss.png").read_bytes()[:4] == b"\x89PNG" and "float32[13, 784]" in (out / "step.txt").read_text()
     assert (out / "graph.svg").exists() == bool(shutil.which("dot"))
 
 

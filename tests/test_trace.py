@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gradc as gc
-from gradc.errors import ArgumentError, DTypeError, GradcError, NodeAttributeError, TraceError, UnsupportedError
+from gradc.errors import ArgumentError, DimensionError, DTypeError, GradcError, NodeAttributeError, TraceError, UnsupportedError
 
 VECTOR = gc.spec(3)
 POINT = np.array([0.3, -0.7, 1.9])
@@ -132,7 +132,7 @@ def add_into_an_array(x):
         (lambda x: np.array([x[0], x[1]]), TraceError, "np.stack"),
         (lambda x: math.sin(x[0]), TraceError, "np.sin for math.sin"),
         (lambda x: max(x[0], x[1]), TraceError, "np.where"),
-        (lambda x: range(x[0]), TraceError, "Python integer"),
+        (lambda x: range(x[0]), DimensionError, "Python integer"),
         (lambda x: np.add.at(x, [0], 1.0), UnsupportedError, "np.add.at.*\n.*\n.*at_add"),
         (lambda x: np.exp(x, out=np.zeros(3)), UnsupportedError, "np.exp with out="),
         (lambda x: np.nextafter(x, 1.0), UnsupportedError, "np.nextafter"),

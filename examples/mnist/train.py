@@ -24,6 +24,11 @@ import gradc as gc
 Array = np.ndarray[Any, Any]
 
 
+LISTING = (
+    "# A listing of what one step calls, to be read: the arrays and functions that it names are bound where gradc runs it.\n"
+)
+
+
 class Data(NamedTuple):
     """Images as float32 rows in [0, 1], labels as int64."""
 
@@ -169,7 +174,7 @@ def train(options: argparse.Namespace) -> int:
         print(f"interrupted: {kept}")
         return 130
     report(options.out, graph, source, history)
-    print(f"test accuracy {1 - history[-1].test_error:.2%}; curve, graph, source and weights are in {options.out}")
+    print(f"test accuracy {1 - history[-1].test_error:.2%}; curve, graph, listing and weights are in {options.out}")
     return 0
 
 
@@ -180,7 +185,7 @@ def score(measure: gc.Executable, pair: tuple[Array, Array], w: dict[str, Array]
 
 
 def report(out: Path, graph: gc.Graph, source: str, history: list[Row]) -> None:
-    """The curves, the gradient graph and the emitted source, as files."""
+    """The curves, the gradient graph and a listing of the emitted program, as files."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -200,7 +205,7 @@ def report(out: Path, graph: gc.Graph, source: str, history: list[Row]) -> None:
     figure.savefig(out / "loss.png", dpi=120)
     pyplot.close(figure)
     (out / "graph.dot").write_text(graph.to_dot(), encoding="utf-8")
-    (out / "step.py").write_text(source, encoding="utf-8")
+    (out / "step.txt").write_text(f"{LISTING}{source}", encoding="utf-8")
     if shutil.which("dot"):
         subprocess.run(["dot", "-Tsvg", str(out / "graph.dot"), "-o", str(out / "graph.svg")], check=True)
     else:
@@ -245,7 +250,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        print(f"error: this example needs {error.name}: pip install 'gradc[examples]'", file=sys.stderr)
+        print(
+            f"error: this example needs {error.name}: run make mnist, or pip install '.[examples]' in the checkout",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted")

@@ -1137,15 +1137,11 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Node:
     The adjoint of what was not selected is exactly zero, whatever singular rules come after it.
 
     Raises:
-        ArgumentError: `x` or `y` is missing, or the condition is a Python bool.
+        ArgumentError: `x` or `y` is missing.
     """
     if x is None or y is None:
         raise ArgumentError(
             "where: with one argument the shape of the result depends on values; give all three, np.where(condition, x, y)"
-        )
-    if isinstance(condition, bool):
-        raise ArgumentError(
-            "where: the condition is a Python bool; == and != on nodes compare identity: use np.equal(a, b) or np.not_equal(a, b)"
         )
     (c,) = lift((condition,), "where")
     a, b = lift((x, y), "where")

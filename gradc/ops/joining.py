@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 import numpy as np
 
@@ -59,17 +59,19 @@ def _infer_concatenate(*types: TensorType, axis: int) -> TensorType:
     return TensorType(shape, np.result_type(*dict.fromkeys(t.dtype for t in types)))
 
 
-_offsets: WeakKeyDictionary[Node, list[Size]] = WeakKeyDictionary()
+_offsets: dict[int, list[Size]] = {}
+"""By the serial number of what was joined, for as long as that lives: a weak dictionary would compare nodes by `==`."""
 
 
 def _offset(out: Node, xs: Sequence[Node], k: int, axis: int) -> Size:
     """Where operand `k` starts in `out`; counted once for all operands."""
-    found = _offsets.get(out)
+    found = _offsets.get(out.serial)
     if found is None:
         found = [0]
         for x in xs:
             found.append(found[-1] + x.shape[axis])
-        _offsets[out] = found
+        _offsets[out.serial] = found
+        finalize(out, _offsets.pop, out.serial, None).atexit = False
     return found[k]
 
 

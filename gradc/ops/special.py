@@ -42,7 +42,7 @@ def _scipy(op: str, name: str) -> Any:
     try:
         special = importlib.import_module("scipy.special")
     except ImportError:
-        raise UnsupportedError(f"{op} needs scipy, which is not installed: pip install 'gradc[scipy]'") from None
+        raise UnsupportedError(f"{op} needs scipy, which is not installed: pip install scipy") from None
     return getattr(special, name)
 
 

@@ -18,7 +18,7 @@ def sharing() -> Rewriting:
         operands: Any = node.inputs
         if node.op.commutative and operands[0].serial > operands[1].serial:
             operands = operands[::-1]
-        return first.setdefault((node.op, operands, node.attrs, node.type), node)
+        return first.setdefault((node.op, tuple([i.serial for i in operands]), node.attrs, node.type), node)
 
     return step
 

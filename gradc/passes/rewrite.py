@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gradc.ir import Graph, Node, set_origin
+from gradc.ir import Graph, Node, same_nodes, set_origin
 
 Rewriting = Callable[[Node], Node]
 Pass = Callable[[Graph], Graph]
@@ -27,7 +27,7 @@ def rewriting_pass(*makers: Callable[[], Rewriting]) -> Pass:
 
 def rebuilt(node: Node, inputs: tuple[Node, ...]) -> Node:
     """`node` on other inputs of the same types; the same node where they are the same."""
-    if inputs == node.inputs:
+    if same_nodes(inputs, node.inputs):
         return node
     return Node(node.op, inputs, node.attrs, node.type, node.origin)
 

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from gradc import ops
-from gradc.ir import CONSTANT, CORRECTLY_ROUNDED, Node, Op, apply, constant, infer_type
+from gradc.ir import CONSTANT, CORRECTLY_ROUNDED, Node, Op, apply, constant, infer_type, same_nodes
 from gradc.ops.elementwise import astype_op, identity, select, stop_gradient, where_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op, transpose_op
 from gradc.passes.rewrite import Rewriting, rewriting_pass
@@ -150,7 +150,7 @@ def _broadcast_operands(node: Node) -> Node | None:
             inputs[k] = i.inputs[0]
             if infer_type(node.op, tuple([n.type for n in inputs]), node.attrs) != node.type:
                 inputs[k] = i
-    return None if tuple(inputs) == node.inputs else apply(node.op, tuple(inputs), node.attrs)
+    return None if same_nodes(inputs, node.inputs) else apply(node.op, tuple(inputs), node.attrs)
 
 
 def _scalar_operand(node: Node) -> Node | None:
