@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from operator import attrgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -991,6 +992,8 @@ class Graph:
         self._checked: set[Node] = set()
         self._derivative: Derivative | None = None
         self._view: networkx.MultiDiGraph[Any] | None = None
+        self._placeholders_now: Mapping[str, Node] | None = None
+        self._outputs_now: Mapping[str, Node] | None = None
 
     # building
 
@@ -1011,6 +1014,7 @@ class Graph:
         attrs = (("dtype", node_type.dtype), ("name", name), ("shape", node_type.shape))
         node = Node(PLACEHOLDER, (), attrs, node_type, _context.origin or user_origin())
         self._placeholders[name] = node
+        self._placeholders_now = None
         self._checked.add(node)
         self._changed()
         return node
@@ -1030,6 +1034,7 @@ class Graph:
             raise GraphError(f"output {name!r}: expected a node, got {type(node).__name__}; wrap values in gradc.constant")
         self._check_reachable(name, node)
         self._outputs[name] = node
+        self._outputs_now = None
         self._changed()
         return node
 
@@ -1085,14 +1090,18 @@ class Graph:
     # reading
 
     @property
-    def placeholders(self) -> dict[str, Node]:
-        """The inputs by name, in the order they were made."""
-        return dict(self._placeholders)
+    def placeholders(self) -> Mapping[str, Node]:
+        """The inputs by name, in the order they were made: read-only, as they are now."""
+        if self._placeholders_now is None:
+            self._placeholders_now = MappingProxyType(dict(self._placeholders))
+        return self._placeholders_now
 
     @property
-    def outputs(self) -> dict[str, Node]:
-        """The outputs by name, in the order they were named."""
-        return dict(self._outputs)
+    def outputs(self) -> Mapping[str, Node]:
+        """The outputs by name, in the order they were named: read-only, as they are now."""
+        if self._outputs_now is None:
+            self._outputs_now = MappingProxyType(dict(self._outputs))
+        return self._outputs_now
 
     @property
     def nodes(self) -> tuple[Node, ...]:

@@ -55,14 +55,30 @@ def rewrite(graph: Graph, steps: list[Rewriting]) -> Graph:
 
 
 def _settled(node: Node, steps: list[Rewriting], final: set[Node]) -> Node:
-    """What the steps make of `node`, and of the operands that they built for it: no deeper than one rule builds."""
-    while True:
-        if not final.issuperset(node.inputs):
-            node = rebuilt(node, tuple([i if i in final else _settled(i, steps, final) for i in node.inputs]))
-        current = node
-        for step in steps:
-            current = step(current)
-        if current is node or current in final:
-            final.add(current)
-            return current
-        node = current
+    """What the steps make of `node`, and of the operands that they built for it, operands first.
+
+    A rule may build a chain as long as a sum has terms: what waits for its operands stands on a stack of its own.
+    """
+    made: dict[Node, Node] = {}
+    stack = [(node, node)]
+    while stack:
+        asked, current = stack[-1]
+        waiting = [(i, i) for i in current.inputs if i not in final and i not in made]
+        if waiting:
+            stack += reversed(waiting)
+            continue
+        current = rebuilt(current, tuple([made.get(i, i) for i in current.inputs]))
+        settled = _stepped(current, steps)
+        if settled is current or settled in final:
+            final.add(settled)
+            made[asked] = settled
+            stack.pop()
+        else:
+            stack[-1] = asked, settled
+    return made[node]
+
+
+def _stepped(node: Node, steps: list[Rewriting]) -> Node:
+    for step in steps:
+        node = step(node)
+    return node
