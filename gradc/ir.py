@@ -39,7 +39,7 @@ from gradc.errors import (
     VerifyError,
     user_line,
 )
-from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, size_of
+from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, key_of, size_of
 
 if TYPE_CHECKING:
     import networkx
@@ -219,6 +219,7 @@ class Op:
         saved: what the last operand holds, as text over the others: a value that the forward pass has anyway.
         assuming: where its rules are the exact derivative, as text over a, b, ...; None: wherever there is one.
         raises: it refuses some values of its operands, kernel or not: it runs before anything is updated.
+        reads_sign: its value depends on the sign of an operand that is NaN: exact passes then leave the signs of NaNs alone.
         analytic: `evaluate` takes complex operands, and is the analytic continuation there (linear ops are anyway).
         flops: `flops(operand_shapes, shape) -> int`; one per element when None.
     """
@@ -244,6 +245,7 @@ class Op:
     saved: str | None = None
     assuming: str | None = None
     raises: bool = False
+    reads_sign: bool = False
     analytic: bool = False
     partials: tuple[Any, ...] | None = None
     masked_vjp: tuple[Rule, ...] | None = None
@@ -320,9 +322,20 @@ def register_function(function: Function) -> None:
         NUMPY[target] = function.build
 
 
-@lru_cache(maxsize=8192)
+_INFERRED_AT_MOST = 8192
+_inferred: dict[Any, TensorType] = {}
+
+
 def infer_type(op: Op, types: tuple[TensorType, ...], attrs: Attrs) -> TensorType:
-    return op.infer(*types, **dict(attrs))
+    """The type of `op` on operands of `types`; what was asked lately is remembered, by the types and bits of attributes."""
+    key = (op, types, key_of(attrs) if attrs else attrs)
+    found = _inferred.get(key)
+    if found is None:
+        found = op.infer(*types, **dict(attrs))
+        if len(_inferred) >= _INFERRED_AT_MOST:
+            _inferred.clear()
+        _inferred[key] = found
+    return found
 
 
 def apply(op: Op, inputs: tuple[Node, ...], attrs: Attrs = ()) -> Node:

@@ -6,6 +6,7 @@ A bare name never imports sympy; arithmetic on one does, through `dim`.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
@@ -22,6 +23,7 @@ Shape: TypeAlias = "tuple[Size, ...]"
 DType: TypeAlias = "np.dtype[Any]"
 
 _KINDS = "biuf"
+_bits_of_float = struct.Struct("d").pack
 _MAX_FLOAT_BYTES = 8
 
 
@@ -469,6 +471,20 @@ def resolve(value: Any, dims: Mapping[str, int]) -> Any:
     if isinstance(value, tuple):
         return tuple(resolve(v, dims) for v in value)
     return value
+
+
+def key_of(value: Any) -> Any:
+    """`value`, an attribute, as a key: equal where types and bits are. 0.0 is not -0.0, True is not 1, a NaN is itself."""
+    kind = value.__class__
+    if kind is int or kind is str:
+        return value
+    if kind is tuple:
+        return tuple([key_of(v) for v in value])
+    if kind is float:
+        return kind, _bits_of_float(value)
+    if isinstance(value, (np.generic, complex)):
+        return kind, np.asarray(value).tobytes()
+    return (kind, *map(key_of, value)) if isinstance(value, tuple) else (kind, value)
 
 
 def has_dim(value: object) -> bool:

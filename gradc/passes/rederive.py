@@ -40,7 +40,7 @@ def _stable_form(root: Node) -> Node:
         return root
     found: list[Node] = []
     graph = Graph.of("of", {}, {"of": root})
-    stable = rewrite(graph, [shortening(), recognising(found), sharing()]).outputs["of"]
+    stable = rewrite(graph, [shortening(graph), recognising(found), sharing(graph)]).outputs["of"]
     return stable if found else root
 
 

@@ -15,11 +15,11 @@ Rewriting = Callable[[Node], Node]
 Pass = Callable[[Graph], Graph]
 
 
-def rewriting_pass(*makers: Callable[[], Rewriting]) -> Pass:
+def rewriting_pass(*makers: Callable[[Graph], Rewriting]) -> Pass:
     """The pass that applies the rewritings to every node, operands first."""
 
     def run(graph: Graph) -> Graph:
-        return rewrite(graph, [make() for make in makers])
+        return rewrite(graph, [make(graph) for make in makers])
 
     run.__name__ = "+".join(make.__name__ for make in makers)
     return run
@@ -52,6 +52,11 @@ def rewrite(graph: Graph, steps: list[Rewriting]) -> Graph:
         set_origin(outer)
     outputs = {name: new.get(node, node) for name, node in graph.outputs.items()}
     return Graph.of(graph.name, graph.placeholders, outputs)
+
+
+def reads_signs(graph: Graph) -> bool:
+    """True where the sign of a NaN shows in what `graph` computes: IEEE 754 leaves it open, but to np.signbit and np.copysign."""
+    return any(node.op.reads_sign for node in graph.nodes)
 
 
 def _settled(node: Node, steps: list[Rewriting], final: set[Node]) -> Node:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gradc import ops
-from gradc.ir import CONSTANT, Node, Op, apply, constant
+from gradc.ir import CONSTANT, Graph, Node, Op, apply, constant
 from gradc.ops.activations import sigmoid_op, sigmoid_slope
 from gradc.ops.elementwise import select, tanh_slope, where_op
 from gradc.ops.masks import keep_zeros
@@ -330,7 +330,7 @@ LAST: Rules = {ops.reciprocal: (), ops.divide: (_divide,)}
 """In place of those of `FORMS`: what only derivatives gain from is left as it is shared with others."""
 
 
-def stabilising() -> Rewriting:
+def stabilising(graph: Graph) -> Rewriting:
     """Apply the first rule that fits."""
     return _applying({**FORMS, **SUMS, **LAST}, [])
 
