@@ -36,23 +36,16 @@ def needed_by_outputs(graph: Graph) -> set[Node]:
     """The outputs and all their ancestors."""
     import networkx as nx
 
-    view = to_networkx(graph)
-    needed: set[Node] = set()
-    for node in graph.outputs.values():
-        if node not in needed:
-            needed |= {node} | nx.ancestors(view, node)
-    return needed
+    layers = nx.bfs_layers(to_networkx(graph).reverse(copy=False), list(graph.outputs.values()))
+    return {node for layer in layers for node in layer}
 
 
 def constant_nodes(graph: Graph) -> set[Node]:
     """The nodes that hang on constants only."""
     import networkx as nx
 
-    view = to_networkx(graph)
-    variable: set[Node] = set()
-    for node in graph.nodes:
-        if not node.inputs and node.op is not CONSTANT:
-            variable |= {node} | nx.descendants(view, node)
+    sources = [node for node in graph.nodes if not node.inputs and node.op is not CONSTANT]
+    variable = {node for layer in nx.bfs_layers(to_networkx(graph), sources) for node in layer}
     return set(graph.nodes) - variable
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -978,6 +978,21 @@ class Derivative:
     seed: Node | None = None
     before: Derivative | None = None
 
+    @property
+    def chain(self) -> tuple[Derivative, ...]:
+        """This derivative and all before it, the oldest first."""
+        found: list[Derivative] = []
+        derivative: Derivative | None = self
+        while derivative is not None:
+            found.append(derivative)
+            derivative = derivative.before
+        return tuple(reversed(found))
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """The adjoints of the variables, of all derivatives in reverse mode."""
+        return Gradients([d for d in self.chain if d.mode == "reverse"])
+
 
 class Gradients(Mapping[Any, "Node"]):
     """The adjoints that were asked for, of all derivatives in reverse mode.
@@ -988,8 +1003,9 @@ class Gradients(Mapping[Any, "Node"]):
 
     def __init__(self, derivatives: Sequence[Derivative]) -> None:
         """`derivatives`: in reverse mode, the oldest first."""
-        self._derivatives = tuple(derivatives)
         self._names = {name: node for d in derivatives for name, node in d.grad.items()}
+        self._by_node = {node: d.grad[name] for d in derivatives for name, node in d.wrt.items()}
+        self._by_output = {name: node for d in reversed(derivatives) for name, node in d.named.items()}
 
     def __getitem__(self, wrt: Any) -> Node:
         found = self._find(wrt)
@@ -1000,13 +1016,8 @@ class Gradients(Mapping[Any, "Node"]):
 
     def _find(self, wrt: Any) -> Node | None:
         if isinstance(wrt, Node):
-            of_wrt = (d.grad[name] for d in reversed(self._derivatives) for name, node in d.wrt.items() if node is wrt)
-            return next(of_wrt, None)
-        if not isinstance(wrt, str):
-            return None
-        if wrt in self._names:
-            return self._names[wrt]
-        return next((d.named[wrt] for d in self._derivatives if wrt in d.named), None)
+            return self._by_node.get(wrt)
+        return self._names.get(wrt, self._by_output.get(wrt)) if isinstance(wrt, str) else None
 
     def __contains__(self, wrt: object) -> bool:
         return self._find(wrt) is not None
@@ -1035,6 +1046,8 @@ class Graph:
         self._checked: set[Node] = set()
         self._derivative: Derivative | None = None
         self._view: networkx.MultiDiGraph[Any] | None = None
+        self._numbers: dict[Node, int] | None = None
+        self._influential: dict[int, set[Node]] = {}
         self._placeholders_now: Mapping[str, Node] | None = None
         self._outputs_now: Mapping[str, Node] | None = None
 
@@ -1100,6 +1113,8 @@ class Graph:
 
     def _changed(self) -> None:
         self._nodes = None
+        self._numbers = None
+        self._influential = {}
         self._view = None
 
     @classmethod
@@ -1167,20 +1182,15 @@ class Graph:
     @property
     def derivatives(self) -> tuple[Derivative, ...]:
         """Every derivative that led to this graph, the oldest first."""
-        found = []
-        derivative = self._derivative
-        while derivative is not None:
-            found.append(derivative)
-            derivative = derivative.before
-        return tuple(reversed(found))
+        return () if self._derivative is None else self._derivative.chain
 
     @property
     def grad(self) -> Gradients:
         """The adjoint of each `wrt`, by node, by name, or by the output's name; of every derivative, the newest first."""
-        reverse = [d for d in self.derivatives if d.mode == "reverse"]
-        if not reverse and self.derivative:
+        found = self.derivative.gradients
+        if not found:
             raise GraphError(f"graph {self.name!r} was differentiated in forward mode: its tangents are outputs 'dot_...'")
-        return Gradients(reverse)
+        return found
 
     def adjoint(self, node: Node) -> Node:
         """The adjoint of `node`: d `of` / d `node`, of the newest derivative in reverse mode. A constant zero where `of` does not
@@ -1212,9 +1222,10 @@ class Graph:
     def _derivative_of(self, node: Node, derivative: Derivative, found: Mapping[Node, Node]) -> Node:
         if node in found:
             return found[node]
-        if node not in set(self.nodes):
-            raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else node!r}")
-        if node in _influential(self, derivative):
+        self.number(node)
+        if id(derivative) not in self._influential:
+            self._influential[id(derivative)] = _influential(self, derivative)
+        if node in self._influential[id(derivative)]:
             raise GraphError(
                 f"the derivative of {derivative.of!r} with respect to {', '.join(derivative.wrt)} does not go through "
                 f"{describe(node)}; differentiate with respect to it"
@@ -1233,10 +1244,11 @@ class Graph:
         Raises:
             GraphError: the graph has no such node.
         """
-        for number, other in enumerate(self.nodes, 1):
-            if other is node:
-                return number
-        raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else repr(node)}")
+        if self._numbers is None:
+            self._numbers = {n: k for k, n in enumerate(self.nodes, 1)}
+        if not isinstance(node, Node) or node not in self._numbers:
+            raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else repr(node)}")
+        return self._numbers[node]
 
     # going on
 
