@@ -44,11 +44,8 @@ def needed_by_outputs(graph: Graph) -> set[Node]:
     import networkx as nx
 
     view = to_networkx(graph)
-    needed: set[int] = set()
-    for node in graph.outputs.values():
-        if node.serial not in needed:
-            needed |= {node.serial} | nx.ancestors(view, node.serial)
-    return set(_nodes(view, needed))
+    layers = nx.bfs_layers(view.reverse(copy=False), [node.serial for node in graph.outputs.values()])
+    return set(_nodes(view, {serial for layer in layers for serial in layer}))
 
 
 def constant_nodes(graph: Graph) -> set[Node]:
@@ -56,10 +53,8 @@ def constant_nodes(graph: Graph) -> set[Node]:
     import networkx as nx
 
     view = to_networkx(graph)
-    variable: set[int] = set()
-    for node in graph.nodes:
-        if not node.inputs and node.op is not CONSTANT:
-            variable |= {node.serial} | nx.descendants(view, node.serial)
+    sources = [node.serial for node in graph.nodes if not node.inputs and node.op is not CONSTANT]
+    variable = {serial for layer in nx.bfs_layers(view, sources) for serial in layer}
     return set(_nodes(view, set(view.nodes) - variable))
 
 

@@ -126,8 +126,9 @@ def _find_wrt(graph: Graph, wrt: Any) -> dict[str, Node]:
     if not asked:
         raise ArgumentError("differentiate: wrt is empty; name at least one variable")
     found: dict[str, Node] = {}
+    names = {node: name for name, node in reversed([*graph.outputs.items()])}
     for item in asked:
-        name, node = _variable(graph, item)
+        name, node = _variable(graph, item, names)
         if name in found:
             raise NamingError(f"differentiate: wrt names {name!r} twice")
         if not node.type.is_float:
@@ -138,26 +139,27 @@ def _find_wrt(graph: Graph, wrt: Any) -> dict[str, Node]:
     return found
 
 
-def _variable(graph: Graph, item: Any) -> tuple[str, Node]:
+def _variable(graph: Graph, item: Any, names: Mapping[Node, str]) -> tuple[str, Node]:
+    """`names`: those of outputs, the first one of each node."""
     placeholders, outputs = graph.placeholders, graph.outputs
     if isinstance(item, str):
         node = placeholders.get(item, outputs.get(item))
         if node is None:
-            names = ", ".join([*placeholders, *outputs])
+            there = ", ".join([*placeholders, *outputs])
             raise NamingError(
-                f"differentiate: wrt {item!r} is no placeholder or output of graph {graph.name!r}; there are {names}"
+                f"differentiate: wrt {item!r} is no placeholder or output of graph {graph.name!r}; there are {there}"
             )
         return item, node
     if not isinstance(item, Node):
         raise ArgumentError(f"differentiate: wrt takes nodes and names, got {item!r}")
     if item.op is PLACEHOLDER and placeholders.get(item.name or "") is item:
         return item.name or "", item
-    for name, node in outputs.items():
-        if node is item:
-            return name, item
-    if item not in set(graph.nodes):
-        raise GraphError(f"differentiate: wrt {describe(item)} is no node of graph {graph.name!r}")
-    return f"v{graph.number(item)}", item
+    if item in names:
+        return names[item], item
+    try:
+        return f"v{graph.number(item)}", item
+    except GraphError:
+        raise GraphError(f"differentiate: wrt {describe(item)} is no node of graph {graph.name!r}") from None
 
 
 def _check_seed(graph: Graph, of_name: str, of: Node, seed: object, mode: str) -> None:

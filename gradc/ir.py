@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from numbers import Number
 from operator import attrgetter, is_
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -40,7 +41,7 @@ from gradc.errors import (
     VerifyError,
     user_line,
 )
-from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, by_expression, size_of
+from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, by_expression, key_of, size_of
 
 if TYPE_CHECKING:
     import networkx
@@ -245,6 +246,7 @@ class Op:
         saved: what the last operand holds, as text over the others: a value that the forward pass has anyway.
         assuming: where its rules are the exact derivative, as text over a, b, ...; None: wherever there is one.
         raises: it refuses some values of its operands, kernel or not: it runs before anything is updated.
+        reads_sign: its value depends on the sign of an operand that is NaN: exact passes then leave the signs of NaNs alone.
         analytic: `evaluate` takes complex operands, and is the analytic continuation there (linear ops are anyway).
         flops: `flops(operand_shapes, shape) -> int`; one per element when None.
     """
@@ -270,6 +272,7 @@ class Op:
     saved: str | None = None
     assuming: str | None = None
     raises: bool = False
+    reads_sign: bool = False
     analytic: bool = False
     partials: tuple[Any, ...] | None = None
     masked_vjp: tuple[Rule, ...] | None = None
@@ -346,10 +349,21 @@ def register_function(function: Function) -> None:
         NUMPY[target] = function.build
 
 
-@lru_cache(maxsize=8192)
+_INFERRED_AT_MOST = 8192
+_inferred: dict[Any, TensorType] = {}
+
+
 def infer_type(op: Op, types: tuple[TensorType, ...], attrs: Attrs) -> TensorType:
-    with by_expression():
-        return op.infer(*types, **dict(attrs))
+    """The type of `op` on operands of `types`; what was asked lately is remembered, by the types and bits of attributes."""
+    key = (op, types, key_of(attrs) if attrs else attrs)
+    found = _inferred.get(key)
+    if found is None:
+        with by_expression():
+            found = op.infer(*types, **dict(attrs))
+        if len(_inferred) >= _INFERRED_AT_MOST:
+            _inferred.clear()
+        _inferred[key] = found
+    return found
 
 
 def apply(op: Op, inputs: tuple[Node, ...], attrs: Attrs = ()) -> Node:
@@ -1039,6 +1053,21 @@ class Derivative:
     seed: Node | None = None
     before: Derivative | None = None
 
+    @property
+    def chain(self) -> tuple[Derivative, ...]:
+        """This derivative and all before it, the oldest first."""
+        found: list[Derivative] = []
+        derivative: Derivative | None = self
+        while derivative is not None:
+            found.append(derivative)
+            derivative = derivative.before
+        return tuple(reversed(found))
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """The adjoints of the variables, of all derivatives in reverse mode."""
+        return Gradients([d for d in self.chain if d.mode == "reverse"])
+
 
 class Gradients(Mapping[Any, "Node"]):
     """The adjoints that were asked for, of all derivatives in reverse mode.
@@ -1049,8 +1078,9 @@ class Gradients(Mapping[Any, "Node"]):
 
     def __init__(self, derivatives: Sequence[Derivative]) -> None:
         """`derivatives`: in reverse mode, the oldest first."""
-        self._derivatives = tuple(derivatives)
         self._names = {name: node for d in derivatives for name, node in d.grad.items()}
+        self._by_node = {node: d.grad[name] for d in derivatives for name, node in d.wrt.items()}
+        self._by_output = {name: node for d in reversed(derivatives) for name, node in d.named.items()}
 
     def __getitem__(self, wrt: Any) -> Node:
         found = self._find(wrt)
@@ -1061,13 +1091,8 @@ class Gradients(Mapping[Any, "Node"]):
 
     def _find(self, wrt: Any) -> Node | None:
         if isinstance(wrt, Node):
-            of_wrt = (d.grad[name] for d in reversed(self._derivatives) for name, node in d.wrt.items() if node is wrt)
-            return next(of_wrt, None)
-        if not isinstance(wrt, str):
-            return None
-        if wrt in self._names:
-            return self._names[wrt]
-        return next((d.named[wrt] for d in self._derivatives if wrt in d.named), None)
+            return self._by_node.get(wrt)
+        return self._names.get(wrt, self._by_output.get(wrt)) if isinstance(wrt, str) else None
 
     def __contains__(self, wrt: object) -> bool:
         return self._find(wrt) is not None
@@ -1096,6 +1121,10 @@ class Graph:
         self._checked: set[Node] = set()
         self._derivative: Derivative | None = None
         self._view: networkx.MultiDiGraph[Any] | None = None
+        self._numbers: dict[Node, int] | None = None
+        self._influential: dict[int, set[Node]] = {}
+        self._placeholders_now: Mapping[str, Node] | None = None
+        self._outputs_now: Mapping[str, Node] | None = None
 
     # building
 
@@ -1116,6 +1145,7 @@ class Graph:
         attrs = (("dtype", node_type.dtype), ("name", name), ("shape", node_type.shape))
         node = Node(PLACEHOLDER, (), attrs, node_type, _context.origin or user_origin())
         self._placeholders[name] = node
+        self._placeholders_now = None
         self._checked.add(node)
         self._changed()
         return node
@@ -1135,6 +1165,7 @@ class Graph:
             raise GraphError(f"output {name!r}: expected a node, got {type(node).__name__}; wrap values in gradc.constant")
         self._check_reachable(name, node)
         self._outputs[name] = node
+        self._outputs_now = None
         self._changed()
         return node
 
@@ -1157,6 +1188,8 @@ class Graph:
 
     def _changed(self) -> None:
         self._nodes = None
+        self._numbers = None
+        self._influential = {}
         self._view = None
 
     @classmethod
@@ -1190,14 +1223,18 @@ class Graph:
     # reading
 
     @property
-    def placeholders(self) -> dict[str, Node]:
-        """The inputs by name, in the order they were made."""
-        return dict(self._placeholders)
+    def placeholders(self) -> Mapping[str, Node]:
+        """The inputs by name, in the order they were made: read-only, as they are now."""
+        if self._placeholders_now is None:
+            self._placeholders_now = MappingProxyType(dict(self._placeholders))
+        return self._placeholders_now
 
     @property
-    def outputs(self) -> dict[str, Node]:
-        """The outputs by name, in the order they were named."""
-        return dict(self._outputs)
+    def outputs(self) -> Mapping[str, Node]:
+        """The outputs by name, in the order they were named: read-only, as they are now."""
+        if self._outputs_now is None:
+            self._outputs_now = MappingProxyType(dict(self._outputs))
+        return self._outputs_now
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -1220,20 +1257,15 @@ class Graph:
     @property
     def derivatives(self) -> tuple[Derivative, ...]:
         """Every derivative that led to this graph, the oldest first."""
-        found = []
-        derivative = self._derivative
-        while derivative is not None:
-            found.append(derivative)
-            derivative = derivative.before
-        return tuple(reversed(found))
+        return () if self._derivative is None else self._derivative.chain
 
     @property
     def grad(self) -> Gradients:
         """The adjoint of each `wrt`, by node, by name, or by the output's name; of every derivative, the newest first."""
-        reverse = [d for d in self.derivatives if d.mode == "reverse"]
-        if not reverse and self.derivative:
+        found = self.derivative.gradients
+        if not found:
             raise GraphError(f"graph {self.name!r} was differentiated in forward mode: its tangents are outputs 'dot_...'")
-        return Gradients(reverse)
+        return found
 
     def adjoint(self, node: Node) -> Node:
         """The adjoint of `node`: d `of` / d `node`, of the newest derivative in reverse mode. A constant zero where `of` does not
@@ -1265,9 +1297,10 @@ class Graph:
     def _derivative_of(self, node: Node, derivative: Derivative, found: Mapping[Node, Node]) -> Node:
         if node in found:
             return found[node]
-        if node not in set(self.nodes):
-            raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else node!r}")
-        if node in _influential(self, derivative):
+        self.number(node)
+        if id(derivative) not in self._influential:
+            self._influential[id(derivative)] = _influential(self, derivative)
+        if node in self._influential[id(derivative)]:
             raise GraphError(
                 f"the derivative of {derivative.of!r} with respect to {', '.join(derivative.wrt)} does not go through "
                 f"{describe(node)}; differentiate with respect to it"
@@ -1286,10 +1319,11 @@ class Graph:
         Raises:
             GraphError: the graph has no such node.
         """
-        for number, other in enumerate(self.nodes, 1):
-            if other is node:
-                return number
-        raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else repr(node)}")
+        if self._numbers is None:
+            self._numbers = {n: k for k, n in enumerate(self.nodes, 1)}
+        if not isinstance(node, Node) or node not in self._numbers:
+            raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else repr(node)}")
+        return self._numbers[node]
 
     # going on
 

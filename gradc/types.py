@@ -7,6 +7,7 @@ A bare name never imports sympy; arithmetic on one does, through `dim`.
 from __future__ import annotations
 
 import operator
+import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
+from gradc import sizes
 from gradc.errors import ArgumentError, DimensionError, DTypeError, FeedError, GradcError, ShapeError, asked_within
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def by_expression() -> Iterator[None]:
 
 
 _KINDS = "biuf"
+_bits_of_float = struct.Struct("d").pack
 _MAX_FLOAT_BYTES = 8
 
 
@@ -84,14 +87,14 @@ class Dim:
     @property
     def expr(self) -> sympy.Expr:
         """The dimension as a sympy expression over non-negative integer symbols."""
-        return _symbol(self.text) if self._expr is None else self._expr
+        return sizes.symbol(self.text) if self._expr is None else self._expr
 
     @property
     def names(self) -> frozenset[str]:
         """The names that the value of this dimension depends on."""
         if self._expr is None:
             return frozenset((self.text,))
-        return frozenset(str(s) for s in self._expr.free_symbols)
+        return sizes.given_names(sizes.symbols_of(self._expr))
 
     def __eq__(self, other: object) -> Any:
         return self._equals(other, _by_expression.on or asked_within())
@@ -126,7 +129,7 @@ class Dim:
         return hash(("Dim", self.text))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Dim, (self.text, self._expr))
+        return (_restored, (self.text, self._expr, [] if self._expr is None else sizes.definitions(self._expr)))
 
     def __repr__(self) -> str:
         return self.text
@@ -150,7 +153,7 @@ class Dim:
         return dim(self.expr + _expr(other)) if _is_size(other) else self._refuse("+", other)
 
     def __sub__(self, other: Size) -> Size:
-        return dim(self.expr - _expr(other)) if _is_size(other) else self._refuse("-", other)
+        return dim(sizes.difference(self.expr, _expr(other))) if _is_size(other) else self._refuse("-", other)
 
     def __rsub__(self, other: Size) -> Size:
         return dim(_expr(other) - self.expr) if _is_size(other) else self._refuse("-", other)
@@ -248,21 +251,20 @@ def _expr(size: Size) -> sympy.Expr:
     return size.expr if isinstance(size, Dim) else sympy.Integer(int(size))
 
 
-@lru_cache(maxsize=1024)
-def _symbol(name: str) -> sympy.Symbol:
-    import sympy
-
-    return sympy.Symbol(name, integer=True, nonnegative=True)
-
-
 def dim(expr: sympy.Expr) -> Size:
     """The dimension that a sympy expression stands for: an `int` where it is one. The one door to sympy."""
-    expr = expr.expand()
+    expr = sizes.shortened(expr)
     if expr.is_Integer:
         return int(expr)
-    if expr.is_Symbol:
-        return Dim(str(expr))
-    return Dim(str(expr), expr)
+    text = str(expr)
+    return Dim(text, None if expr.is_Symbol and not sizes.is_defined(text) else expr)
+
+
+def _restored(text: str, expr: sympy.Expr | None, long: Iterable[tuple[str, sympy.Expr]]) -> Dim:
+    """A dimension from another process: what it stands on is defined here too."""
+    for name, definition in long:
+        sizes.define(name, definition)
+    return Dim(text, expr)
 
 
 def as_size(value: object, where: str = "shape") -> Size:
@@ -331,6 +333,7 @@ class TensorType(NamedTuple):
         return self.dtype.kind == "f"
 
 
+@lru_cache(maxsize=4096)
 def slice_size(size: Size, start: Size | None, stop: Size | None, step: int) -> Size:
     """How many entries `start:stop:step` takes of an axis of `size` entries, clamped as Python clamps.
 
@@ -423,12 +426,12 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
         return first
     ndim = max(map(len, shapes))
     padded = [(1,) * (ndim - len(s)) + s for s in shapes]
-    return tuple(_broadcast_axis(sizes, shapes) for sizes in zip(*padded, strict=True))
+    return tuple(_broadcast_axis(axis, shapes) for axis in zip(*padded, strict=True))
 
 
-def _broadcast_axis(sizes: tuple[Size, ...], shapes: tuple[Shape, ...]) -> Size:
-    result = sizes[0]
-    for size in sizes[1:]:
+def _broadcast_axis(axis: tuple[Size, ...], shapes: tuple[Shape, ...]) -> Size:
+    result = axis[0]
+    for size in axis[1:]:
         fit = _broadcast_size(result, size)
         if fit is None:
             texts = " and ".join(show_shape(s) for s in shapes)
@@ -556,7 +559,7 @@ def resolve_size(size: Size, dims: Mapping[str, int]) -> int:
         raise FeedError(f"the symbolic dimension {', '.join(sorted(missing))} of {size} has no value: give it a number")
     if size.is_name:
         return dims[size.text]
-    value = int(size.expr.subs({_symbol(n): dims[n] for n in size.names}))
+    value = sizes.value_of(size.expr, {n: dims[n] for n in size.names})
     if value < 0:
         raise FeedError(f"the dimension {size} is {value} where {', '.join(f'{n} = {dims[n]}' for n in sorted(size.names))}")
     return value
@@ -574,6 +577,20 @@ def resolve(value: Any, dims: Mapping[str, int]) -> Any:
     if isinstance(value, tuple):
         return tuple(resolve(v, dims) for v in value)
     return value
+
+
+def key_of(value: Any) -> Any:
+    """`value`, an attribute, as a key: equal where types and bits are. 0.0 is not -0.0, True is not 1, a NaN is itself."""
+    kind = value.__class__
+    if kind is int or kind is str:
+        return value
+    if kind is tuple:
+        return tuple([key_of(v) for v in value])
+    if kind is float:
+        return kind, _bits_of_float(value)
+    if isinstance(value, (np.generic, complex)):
+        return kind, np.asarray(value).tobytes()
+    return (kind, *map(key_of, value)) if isinstance(value, tuple) else (kind, value)
 
 
 def has_dim(value: object) -> bool:

@@ -11,6 +11,7 @@ ROOT = Path(gradc.__file__).parent
 
 HOUSE = (
     "errors",
+    "sizes",
     "types",
     "ir",
     "ops",

@@ -55,6 +55,7 @@ def elementwise(
     commutative: bool = False,
     linear_in: tuple[int, ...] = (),
     masks: bool = False,
+    reads_sign: bool = False,
     requires: str | None = None,
     public: bool = True,
 ) -> Op:
@@ -74,6 +75,7 @@ def elementwise(
         samples: a function that makes samples; see `gradc.ops.samples`.
         edges: rows of the table of conventions.
         numpy: NumPy functions it stands for, besides `ufunc`.
+        reads_sign: it depends on the sign of an operand that is NaN, as np.signbit does.
         public: False for an op that a function of the same name, or a rule, builds.
 
     Raises:
@@ -99,6 +101,7 @@ def elementwise(
             linear=bool(linear_in),
             commutative=commutative,
             masks=masks,
+            reads_sign=reads_sign,
             ufunc=ufunc,
             symbolic=symbolic,
             saved=saved,

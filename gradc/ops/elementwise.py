@@ -851,6 +851,7 @@ copysign: Op = elementwise(
     np.copysign,
     partials=(lambda x, y, out: sign(x) * copysign(1.0, y), 0),
     symbolic="Abs(a) * sign(b)",
+    reads_sign=True,
     samples=ranges((-2, -0.2), (-2, 2)),
     edges=(
         at(0.0, -1.0, value=0.0, adjoints=(0.0, 0.0), why="a kink: least norm of [-1, 1]"),
@@ -983,10 +984,14 @@ def fix(x: Any) -> Node:
 # --- comparisons, logic, bits: no gradient ------------------------------------------------------------
 
 
-def _predicate(name: str, ufunc: np.ufunc, symbolic: str | None = None, commutative: bool = False) -> Op:
+def _predicate(
+    name: str, ufunc: np.ufunc, symbolic: str | None = None, commutative: bool = False, reads_sign: bool = False
+) -> Op:
     none = (None,) * ufunc.nin
     made = reals(-2, 2, operands=ufunc.nin)
-    return elementwise(name, ufunc, partials=none, commutative=commutative, symbolic=symbolic, samples=made)
+    return elementwise(
+        name, ufunc, partials=none, commutative=commutative, symbolic=symbolic, samples=made, reads_sign=reads_sign
+    )
 
 
 equal: Op = _predicate("equal", np.equal, "Eq(a, b)", commutative=True)
@@ -1002,7 +1007,7 @@ logical_not = _predicate("logical_not", np.logical_not, "Not(a)")
 isnan = _predicate("isnan", np.isnan, "false")
 isinf = _predicate("isinf", np.isinf, "false")
 isfinite = _predicate("isfinite", np.isfinite, "true")
-signbit = _predicate("signbit", np.signbit, "a < 0")
+signbit = _predicate("signbit", np.signbit, "a < 0", reads_sign=True)
 
 
 def _integral(name: str, ufunc: np.ufunc, commutative: bool = False) -> Op:

@@ -8,14 +8,14 @@ import numpy as np
 
 from gradc.errors import VALUE_ERRORS
 from gradc.interpret import evaluate_node
-from gradc.ir import CONSTANT, Array, Const, Node, Role
+from gradc.ir import CONSTANT, Array, Const, Graph, Node, Role
 from gradc.passes.rewrite import Rewriting, rewriting_pass
 from gradc.types import has_dim, is_static, resolve_shape
 
 LIMIT_BYTES = 1 << 20
 
 
-def folding() -> Rewriting:
+def folding(graph: Graph) -> Rewriting:
     """Fold, as long as the graph's constants grow by no more than 1 MiB.
 
     Views of constants stay views: they cost nothing, and an array laid out otherwise could sum in another order.

@@ -7,6 +7,8 @@ overflow on the way, in as many ways as there are orders and masks. No rewriting
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gradc.differentiate import differentiate_again
 from gradc.ir import Derivative, Graph, Node, walk
 from gradc.passes.cse import sharing
@@ -38,11 +40,11 @@ def _stable_form(root: Node) -> Node:
         return root
     found: list[Node] = []
     graph = Graph.of("of", {}, {"of": root})
-    stable = rewrite(graph, [shortening(), recognising(found), sharing()]).outputs["of"]
+    stable = rewrite(graph, [shortening(graph), recognising(found), sharing(graph)]).outputs["of"]
     return stable if found else root
 
 
-def _swapped(outputs: dict[str, Node], swaps: dict[Node, Node]) -> dict[str, Node]:
+def _swapped(outputs: Mapping[str, Node], swaps: dict[Node, Node]) -> dict[str, Node]:
     """The outputs on what takes the place of their operands."""
     new: dict[Node, Node] = {}
     for node in walk(outputs.values()):

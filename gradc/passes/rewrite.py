@@ -15,11 +15,11 @@ Rewriting = Callable[[Node], Node]
 Pass = Callable[[Graph], Graph]
 
 
-def rewriting_pass(*makers: Callable[[], Rewriting]) -> Pass:
+def rewriting_pass(*makers: Callable[[Graph], Rewriting]) -> Pass:
     """The pass that applies the rewritings to every node, operands first."""
 
     def run(graph: Graph) -> Graph:
-        return rewrite(graph, [make() for make in makers])
+        return rewrite(graph, [make(graph) for make in makers])
 
     run.__name__ = "+".join(make.__name__ for make in makers)
     return run
@@ -54,15 +54,36 @@ def rewrite(graph: Graph, steps: list[Rewriting]) -> Graph:
     return Graph.of(graph.name, graph.placeholders, outputs)
 
 
+def reads_signs(graph: Graph) -> bool:
+    """True where the sign of a NaN shows in what `graph` computes: IEEE 754 leaves it open, but to np.signbit and np.copysign."""
+    return any(node.op.reads_sign for node in graph.nodes)
+
+
 def _settled(node: Node, steps: list[Rewriting], final: set[Node]) -> Node:
-    """What the steps make of `node`, and of the operands that they built for it: no deeper than one rule builds."""
-    while True:
-        if not final.issuperset(node.inputs):
-            node = rebuilt(node, tuple([i if i in final else _settled(i, steps, final) for i in node.inputs]))
-        current = node
-        for step in steps:
-            current = step(current)
-        if current is node or current in final:
-            final.add(current)
-            return current
-        node = current
+    """What the steps make of `node`, and of the operands that they built for it, operands first.
+
+    A rule may build a chain as long as a sum has terms: what waits for its operands stands on a stack of its own.
+    """
+    made: dict[Node, Node] = {}
+    stack = [(node, node)]
+    while stack:
+        asked, current = stack[-1]
+        waiting = [(i, i) for i in current.inputs if i not in final and i not in made]
+        if waiting:
+            stack += reversed(waiting)
+            continue
+        current = rebuilt(current, tuple([made.get(i, i) for i in current.inputs]))
+        settled = _stepped(current, steps)
+        if settled is current or settled in final:
+            final.add(settled)
+            made[asked] = settled
+            stack.pop()
+        else:
+            stack[-1] = asked, settled
+    return made[node]
+
+
+def _stepped(node: Node, steps: list[Rewriting]) -> Node:
+    for step in steps:
+        node = step(node)
+    return node

@@ -1,4 +1,8 @@
-"""Exact simplifications: what goes in comes out, bit for bit."""
+"""Exact simplifications: what goes in comes out, bit for bit.
+
+But for NaNs: which sign and payload one has, IEEE 754 leaves open (section 6.3), and NumPy's loops differ in. Rules that move
+signs stand in a table of their own, and rest where the graph reads the sign of a NaN.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from functools import reduce
 import numpy as np
 
 from gradc import ops
-from gradc.ir import CONSTANT, CORRECTLY_ROUNDED, Node, Op, apply, constant, infer_type, same_nodes
+from gradc.ir import CONSTANT, CORRECTLY_ROUNDED, Graph, Node, Op, apply, constant, infer_type, same_nodes
 from gradc.ops.elementwise import astype_op, identity, select, stop_gradient, where_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op, transpose_op
-from gradc.passes.rewrite import Rewriting, rewriting_pass
+from gradc.passes.rewrite import Rewriting, reads_signs, rewriting_pass
 
 Simplification = Callable[[Node], "Node | None"]
 
@@ -70,10 +74,14 @@ def _transpose(node: Node) -> Node | None:
 
 
 def _negative(node: Node) -> Node | None:
-    """Signs cancel, and go into constant factors."""
+    """Signs cancel."""
     inner = node.inputs[0]
-    if inner.op is ops.negative:
-        return inner.inputs[0]
+    return inner.inputs[0] if inner.op is ops.negative else None
+
+
+def _sign_into_factor(node: Node) -> Node | None:
+    """A sign goes into a constant factor."""
+    inner = node.inputs[0]
     if inner.op is ops.multiply or inner.op is ops.divide:
         a, b = inner.inputs
         if _is_signed(b):
@@ -89,6 +97,12 @@ def _multiply(node: Node) -> Node | None:
         return a
     if number(a) == 1 and b.type == node.type:
         return b
+    return None
+
+
+def _signs_of_product(node: Node) -> Node | None:
+    """-1 times x is -x; and signs move out of products."""
+    a, b = node.inputs
     if number(b) == -1 and a.type == node.type and node.dtype.kind == "f":
         return apply(ops.negative, (a,))
     if number(a) == -1 and b.type == node.type and node.dtype.kind == "f":
@@ -104,6 +118,12 @@ def _divide(node: Node) -> Node | None:
         inverse = _exact_inverse(b)
         if inverse is not None:
             return apply(ops.multiply, (a, inverse))
+    return None
+
+
+def _signs_of_quotient(node: Node) -> Node | None:
+    """-1 / x is -(1 / x); and signs move out of quotients."""
+    a, b = node.inputs
     if number(a) == -1 and node.dtype.kind == "f" and b.type == node.type:
         return apply(ops.negative, (apply(ops.divide, (negated(a), b)),))  # 1 / b may be there already
     return _sign_of_product(node)
@@ -199,8 +219,13 @@ def _opposite(node: Node) -> Node | None:
 
 
 def _add_n(node: Node) -> Node | None:
-    """Two terms are a sum; where a term is negated, the sum is added up term by term."""
-    if len(node.inputs) > 2 and not any(map(negates, node.inputs)):
+    """Two terms are a sum."""
+    return apply(ops.add, node.inputs) if len(node.inputs) == 2 else None
+
+
+def _signs_of_terms(node: Node) -> Node | None:
+    """Where a term is negated, the sum is added up term by term."""
+    if not any(map(negates, node.inputs)):
         return None
     return reduce(lambda total, term: apply(ops.add, (total, term)), node.inputs)
 
@@ -213,23 +238,36 @@ RULES: dict[Op, Simplification] = {
     broadcast_op: _same_type,
     astype_op: _same_type,
     ops.negative: _negative,
-    ops.add: _add,
-    ops.subtract: _subtract,
     add_n: _add_n,
     where_op: _where,
     ops.multiply: _multiply,
     ops.divide: _divide,
 }
 
+SIGN_RULES: dict[Op, Simplification] = {
+    ops.negative: _sign_into_factor,
+    ops.add: _add,
+    ops.subtract: _subtract,
+    add_n: _signs_of_terms,
+    ops.multiply: _signs_of_product,
+    ops.divide: _signs_of_quotient,
+}
+"""Bit for bit too, but for the sign of a NaN."""
 
-def simplifying() -> Rewriting:
+
+def simplifying(graph: Graph) -> Rewriting:
     """Apply the rules to a node until none fits; each value stays laid out as it was."""
-    return _until_none_fits(_keeps_layout)
+    return _until_none_fits(_rules_for(graph), _keeps_layout)
 
 
-def shortening() -> Rewriting:
+def shortening(graph: Graph) -> Rewriting:
     """As `simplifying`; a view may take the place of a copy, of which products and sums may be rounded otherwise."""
-    return _until_none_fits(lambda node, simpler: True)
+    return _until_none_fits(_rules_for(graph), lambda node, simpler: True)
+
+
+def _rules_for(graph: Graph) -> dict[Op, tuple[Simplification, ...]]:
+    tables = [RULES] if reads_signs(graph) else [RULES, SIGN_RULES]
+    return {op: tuple([table[op] for table in tables if op in table]) for table in tables for op in table}
 
 
 def _keeps_layout(node: Node, simpler: Node) -> bool:
@@ -240,12 +278,14 @@ def _keeps_layout(node: Node, simpler: Node) -> bool:
     return not base.op.view or (node.op.view and (node.op is not reshape_op or simpler is node.inputs[0]))
 
 
-def _until_none_fits(fits: Callable[[Node, Node], bool]) -> Rewriting:
+def _until_none_fits(rules: dict[Op, tuple[Simplification, ...]], fits: Callable[[Node, Node], bool]) -> Rewriting:
     def step(node: Node) -> Node:
         while True:
-            rule = RULES.get(node.op)
-            simpler = rule(node) if rule is not None else None
-            if simpler is not None and not fits(node, simpler):
+            simpler = None
+            for rule in rules.get(node.op, ()):
+                simpler = rule(node)
+                if simpler is not None and fits(node, simpler):
+                    break
                 simpler = None
             if simpler is None and node.op.ufunc in CORRECTLY_ROUNDED:
                 simpler = _scalar_operand(node)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gradc import ops
-from gradc.ir import CONSTANT, Node, Op, apply, constant
+from gradc.ir import CONSTANT, Graph, Node, Op, apply, constant
 from gradc.ops.activations import sigmoid_op, sigmoid_slope
 from gradc.ops.elementwise import select, tanh_slope, where_op
 from gradc.ops.masks import keep_zeros
@@ -258,8 +258,13 @@ def _common_scale(node: Node) -> Node | None:
 def _unscaled(node: Node) -> tuple[float, Node]:
     """(c, x) where `node` is c x, or c x / y, and c a power of two; 1 and itself where there is none."""
     if node.op is ops.divide:
-        c, x = _unscaled(node.inputs[0])
+        c, x = _factored(node.inputs[0])
         return (c, apply(ops.divide, (x, node.inputs[1]))) if c != 1 else (1.0, node)
+    return _factored(node)
+
+
+def _factored(node: Node) -> tuple[float, Node]:
+    """(c, x) where `node` is c x, and c a power of two."""
     if node.op is ops.multiply:
         for factor, x in (node.inputs, node.inputs[::-1]):
             if _is_scalar(factor) and abs(np.frexp(factor.attr("value").array)[0]) == 0.5:
@@ -325,7 +330,7 @@ LAST: Rules = {ops.reciprocal: (), ops.divide: (_divide,)}
 """In place of those of `FORMS`: what only derivatives gain from is left as it is shared with others."""
 
 
-def stabilising() -> Rewriting:
+def stabilising(graph: Graph) -> Rewriting:
     """Apply the first rule that fits."""
     return _applying({**FORMS, **SUMS, **LAST}, [])
 
