@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gradc.ir import PLACEHOLDER, Node
-from gradc.passes.rewrite import Rewriting, rewriting_pass
+from gradc.passes.rewrite import Numerics, Rewriting, rewriting_pass
 
 
 def sharing() -> Rewriting:
@@ -23,5 +23,4 @@ def sharing() -> Rewriting:
     return step
 
 
-cse = rewriting_pass(sharing)
-cse.__name__ = "cse"
+cse = rewriting_pass("cse", Numerics.EXACT, sharing)

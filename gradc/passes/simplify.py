@@ -11,7 +11,7 @@ from gradc import ops
 from gradc.ir import CONSTANT, CORRECTLY_ROUNDED, Node, Op, apply, constant, infer_type
 from gradc.ops.elementwise import astype_op, identity, select, stop_gradient, where_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op, transpose_op
-from gradc.passes.rewrite import Rewriting, rewriting_pass
+from gradc.passes.rewrite import Numerics, Rewriting, rewriting_pass
 
 Simplification = Callable[[Node], "Node | None"]
 
@@ -261,5 +261,4 @@ def _until_none_fits(fits: Callable[[Node, Node], bool]) -> Rewriting:
     return step
 
 
-simplify = rewriting_pass(simplifying)
-simplify.__name__ = "simplify"
+simplify = rewriting_pass("simplify", Numerics.EXACT, simplifying)
