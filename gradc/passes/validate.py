@@ -9,13 +9,13 @@ cancels or underflows on the way, the judge is its value in extended precision: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.errors import VALUE_ERRORS, GradcError, PassError
+from gradc.errors import EvaluationError, GradcError, PassError
 from gradc.interpret import evaluate_node
 from gradc.ir import PLACEHOLDER, Array, Graph, Node, describe
 from gradc.passes.rewrite import Numerics, name_of, numerics_of
@@ -80,7 +80,7 @@ class Validator:
     def __init__(self, graph: Graph, points: int = POINTS, seed: int = 0) -> None:
         self._graph = graph
         self._points = list(sample_points(graph, points, seed))
-        self._now = [_Evaluation(graph, *point) for point in self._points]
+        self._now: list[_Evaluation | None] = [None] * points
 
     def check(self, step: Callable[[Graph], Graph], after: Graph) -> None:
         """Raise unless `after`, which `step` made of the graph before, computes the same; it is the graph before from now on.
@@ -93,12 +93,23 @@ class Validator:
             return
         name, numerics = name_of(step), numerics_of(step)
         _check_signature(name, before, after)
-        then = [_Evaluation(after, *point) for point in self._points]
-        for k, (a, b) in enumerate(zip(self._now, then, strict=True)):
-            found = _difference(a, b, numerics)
+        then: list[_Evaluation | None] = []
+        for k, found in enumerate(self._compared(after, numerics, then)):
             if found is not None:
                 raise PassError(_message(name, numerics, before, step, self._points[k], found))
         self._graph, self._now = after, then
+
+    def tells(self, after: Graph) -> bool:
+        """True where one of the points tells the graph held from `after` by more than rounding."""
+        return any(found is not None for found in self._compared(after, Numerics.REASSOCIATES, []))
+
+    def _compared(self, after: Graph, numerics: Numerics, then: list[_Evaluation | None]) -> Iterator[_Found | None]:
+        """What differs, a point at a time; `then` collects the evaluations of `after`."""
+        for k, point in enumerate(self._points):
+            now = self._now[k] = self._now[k] or _Evaluation(self._graph, *point)
+            changed = _Evaluation(after, *point)
+            then.append(changed)
+            yield _difference(now, changed, numerics)
 
 
 def _same_outputs(before: Graph, after: Graph) -> bool:
@@ -222,8 +233,8 @@ class _Evaluation:
         self._moves: dict[str, Array] | None = None
         self._wide: dict[str, Array] | None = None
         try:
-            self.results = self._evaluate(lambda node, operands: evaluate_node(node, operands, dims))
-        except (*VALUE_ERRORS, GradcError) as error:
+            self.results = self._evaluate(self._plainly)
+        except Exception as error:  # no value here: a singular matrix, an index beyond the end, or what a wrong pass has built
             self.results, self.failed = {}, error
 
     def _evaluate(self, compute: Callable[[Node, list[Array]], Array], dtype: Any = None) -> dict[str, Array]:
@@ -237,6 +248,11 @@ class _Evaluation:
                     values[node] = compute(node, [values[i] for i in node.inputs])
         return {name: values[node] for name, node in self.graph.outputs.items()}
 
+    def _plainly(self, node: Node, operands: list[Array]) -> Array:
+        if node.op.raises and any(x.dtype.kind == "f" and not np.isfinite(x).all() for x in operands):
+            raise EvaluationError(f"{node.op.name}: iterations may not end on NaN and infinities")
+        return evaluate_node(node, operands, self._dims)
+
     @property
     def moves(self) -> dict[str, Array]:
         """How far each entry of the results moves where what the ops compute is moved by a unit in the last place or two."""
@@ -246,7 +262,7 @@ class _Evaluation:
                 rng = np.random.default_rng(k)
                 try:
                     moved = self._evaluate(lambda node, operands, rng=rng: self._moved(node, operands, rng))  # type: ignore[misc]
-                except (*VALUE_ERRORS, GradcError):
+                except Exception:  # as above, a unit in the last place further on
                     continue
                 for name, value in moved.items():
                     self._moves[name] = np.fmax(self._moves[name], _distance(value, self.results[name]))
@@ -255,10 +271,10 @@ class _Evaluation:
     def _moved(self, node: Node, operands: list[Array], rng: np.random.Generator) -> Array:
         op = node.op
         if not node.inputs or op.moves or op.view or op.masks or node.dtype.kind != "f":
-            return evaluate_node(node, operands, self._dims)
+            return self._plainly(node, operands)
         if not op.elementwise:
             operands = [_nudged(x, rng) for x in operands]
-        return _nudged(evaluate_node(node, operands, self._dims), rng)
+        return _nudged(self._plainly(node, operands), rng)
 
     @property
     def wide(self) -> dict[str, Array]:
@@ -269,10 +285,10 @@ class _Evaluation:
 
     def _widely(self, node: Node, operands: list[Array]) -> Array:
         if not node.inputs:
-            value = evaluate_node(node, operands, self._dims)
+            value = self._plainly(node, operands)
             return value.astype(_WIDE) if value.dtype.kind == "f" else value
         narrow = [x.astype(i.dtype) if x.dtype != i.dtype else x for x, i in zip(operands, node.inputs, strict=True)]
-        rounded = evaluate_node(node, narrow, self._dims)
+        rounded = self._plainly(node, narrow)
         if node.dtype.kind != "f":
             return rounded
         try:
@@ -400,20 +416,3 @@ def _first_node(
         return None
     found = _difference(a, b, numerics)
     return None if found is None else (every[found.output], found)
-
-
-def validate(before: Graph, after: Graph, step: Callable[[Graph], Graph], points: int = POINTS, seed: int = 0) -> None:
-    """Raise unless `after`, which `step` made of `before`, computes the same at so many points.
-
-    Raises:
-        PassError: it does not.
-    """
-    Validator(before, points, seed).check(step, after)
-
-
-def tells(before: Graph, after: Graph, points: Sequence[tuple[Feeds, dict[str, int]]]) -> bool:
-    """True where any of the points tells the two graphs apart by more than rounding."""
-    return any(
-        _difference(_Evaluation(before, *point), _Evaluation(after, *point), Numerics.REASSOCIATES) is not None
-        for point in points
-    )
