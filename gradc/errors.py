@@ -204,5 +204,9 @@ VALUE_ERRORS = (np.linalg.LinAlgError, BoundsError)
 """What an op raises that has no value for the values of its operands."""
 
 
+class PassError(GradcError):
+    """A pass changed what a graph computes by more than it declares."""
+
+
 class VerifyError(GradcError):
     """The IR is inconsistent: a pass or an op declaration is wrong."""

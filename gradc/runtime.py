@@ -34,6 +34,7 @@ def compile(
     backend: str = "numpy",
     passes: Sequence[Any] | None = None,
     updates: Mapping[str, str] | None = None,
+    validate: bool = False,
 ) -> Executable:
     """Compile `graph` to a function of its placeholders.
 
@@ -43,9 +44,12 @@ def compile(
         backend: "numpy".
         passes: a sequence of passes; `gradc.passes.DEFAULT` when left out.
         updates: placeholder name -> output name: a call ends by writing the output's value into the fed array.
+        validate: evaluate the graph after each pass against the graph before it, at random and special points. It takes many
+            times as long; for tests of passes and ops of one's own.
 
     Raises:
         GradcError: a name is unknown, or an update's type differs from its placeholder's.
+        PassError: a pass that is validated changed what the graph computes by more than it declares.
     """
     if not isinstance(graph, Graph):
         raise ArgumentError(f"compile: expected a graph, got {type(graph).__name__}")
@@ -60,7 +64,7 @@ def compile(
     if not isinstance(chosen, Sequence):
         raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {passes!r}")
     with paused_collector():
-        optimised = optimise(graph.with_outputs(roots), chosen, report)
+        optimised = optimise(graph.with_outputs(roots), chosen, report, validate=validate)
     return Executable(optimised, graph.placeholders, wanted, updates, report)
 
 

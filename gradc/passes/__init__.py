@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gradc.errors import ArgumentError
@@ -13,16 +13,15 @@ from gradc.passes.cse import cse, sharing
 from gradc.passes.fold import fold, folding
 from gradc.passes.prune import prune
 from gradc.passes.rederive import rederive
-from gradc.passes.rewrite import Pass, rewriting_pass
+from gradc.passes.rewrite import Numerics, Pass, name_of, numerics_of, rewriting_pass
 from gradc.passes.simplify import shortening, simplify, simplifying
 from gradc.passes.stable import stabilising
+from gradc.passes.validate import validating, validator_for
 
-clean = rewriting_pass(simplifying, folding, sharing)
-clean.__name__ = "clean"
+clean = rewriting_pass("clean", Numerics.EXACT, simplifying, folding, sharing)
 """`simplify`, `fold` and `cse` in one walk: each sees what the others made of the operands."""
 
-stable = rewriting_pass(shortening, stabilising, folding, sharing)
-stable.__name__ = "stable"
+stable = rewriting_pass("stable", Numerics.REASSOCIATES, shortening, stabilising, folding, sharing)
 """`clean`, and forms that neither overflow nor cancel, in one walk."""
 
 NONE: tuple[Pass, ...] = ()
@@ -33,6 +32,7 @@ __all__ = [
     "DEFAULT",
     "EXACT",
     "NONE",
+    "Numerics",
     "Pass",
     "PassReport",
     "clean",
@@ -43,31 +43,45 @@ __all__ = [
     "prune",
     "rederive",
     "simplify",
+    "validating",
 ]
 
 
 class PassReport(NamedTuple):
-    """What one pass did: node counts before and after, seconds."""
+    """What one pass did: its name and numerics, node counts before and after, seconds."""
 
     name: str
+    numerics: Numerics
     before: int
     after: int
     seconds: float
 
 
-def optimise(graph: Graph, passes: Sequence[Pass] = DEFAULT, report: list[PassReport] | None = None) -> Graph:
+def optimise(
+    graph: Graph,
+    passes: Sequence[Callable[[Graph], Graph]] = DEFAULT,
+    report: list[PassReport] | None = None,
+    *,
+    validate: bool = False,
+) -> Graph:
     """`graph` after `passes`, one after the other; `report` collects what each did.
+
+    Args:
+        validate: hold the graph after each pass against the one before it, at random and special points.
 
     Raises:
         ArgumentError: something in `passes` cannot be called.
+        PassError: a pass that is validated changed what the graph computes by more than it declares.
     """
+    validator = validator_for(graph, validate)
     for step in passes:
         if not callable(step):
             raise ArgumentError(f"optimise: a pass is a function from Graph to Graph, got {step!r}")
         start, before = time.perf_counter(), len(graph.nodes)
         graph = step(graph)
         if report is not None:
-            report.append(
-                PassReport(getattr(step, "__name__", repr(step)), before, len(graph.nodes), time.perf_counter() - start)
-            )
+            seconds = time.perf_counter() - start
+            report.append(PassReport(name_of(step), numerics_of(step), before, len(graph.nodes), seconds))
+        if validator is not None:
+            validator.check(step, graph)
     return graph

@@ -17,7 +17,7 @@ from gradc.ir import Graph, Node, apply, constant, set_origin
 from gradc.ops.linalg import matmul_op, vecdot_op
 from gradc.ops.reduction import sum_op
 from gradc.ops.shaping import reshape_op
-from gradc.passes.rewrite import rebuilt
+from gradc.passes.rewrite import Numerics, Pass, rebuilt
 from gradc.types import Shape, Size, is_static, size_of
 
 MOST = 4096
@@ -31,7 +31,7 @@ LEAST_BLOCKED = 8192
 """The fewest entries for which it pays, without blocks and with them."""
 
 
-def contract(graph: Graph) -> Graph:
+def _contracted(graph: Graph) -> Graph:
     """Sums over the first or the last axes as products that BLAS computes."""
     found = {node for node in graph.nodes if node.op is sum_op and _fits(node)}
     if not found:
@@ -122,3 +122,6 @@ def _ones(shape: tuple[int, int], like: Node, known: dict[Any, Node]) -> Node:
     if key not in known:
         known[key] = constant(np.ones(shape, like.dtype))
     return known[key]
+
+
+contract = Pass("contract", Numerics.REASSOCIATES, _contracted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gradc.ir import PLACEHOLDER, Graph, Node
-from gradc.passes.rewrite import Rewriting, reads_signs, rewriting_pass
+from gradc.passes.rewrite import Numerics, Rewriting, reads_signs, rewriting_pass
 from gradc.types import key_of
 
 
@@ -28,5 +28,4 @@ def sharing(graph: Graph) -> Rewriting:
     return step
 
 
-cse = rewriting_pass(sharing)
-cse.__name__ = "cse"
+cse = rewriting_pass("cse", Numerics.EXACT, sharing)

@@ -9,7 +9,7 @@ import numpy as np
 from gradc.errors import VALUE_ERRORS
 from gradc.interpret import evaluate_node
 from gradc.ir import CONSTANT, Array, Const, Graph, Node, Role
-from gradc.passes.rewrite import Rewriting, rewriting_pass
+from gradc.passes.rewrite import Numerics, Rewriting, rewriting_pass
 from gradc.types import has_dim, is_static, resolve_shape
 
 LIMIT_BYTES = 1 << 20
@@ -59,5 +59,4 @@ def _folded(node: Node, operands: list[Array]) -> Node:
     return Node(CONSTANT, (), (("value", Const(value)),), node.type, origin)
 
 
-fold = rewriting_pass(folding)
-fold.__name__ = "fold"
+fold = rewriting_pass("fold", Numerics.EXACT, folding)

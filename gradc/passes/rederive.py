@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from gradc.differentiate import differentiate_again
 from gradc.ir import Derivative, Graph, Node, walk
 from gradc.passes.cse import sharing
-from gradc.passes.rewrite import rebuilt, rewrite
+from gradc.passes.rewrite import Numerics, Pass, rebuilt, rewrite
 from gradc.passes.simplify import shortening
 from gradc.passes.stable import FORMS, SIGNS, recognising
 
 
-def rederive(graph: Graph) -> Graph:
+def _rederived(graph: Graph) -> Graph:
     """Differentiate again, in the order in which it was done, whatever has a better form now."""
     swaps: dict[Node, Node] = {}
     for derivative in graph.derivatives:
@@ -50,3 +50,6 @@ def _swapped(outputs: Mapping[str, Node], swaps: dict[Node, Node]) -> dict[str, 
     for node in walk(outputs.values()):
         new[node] = swaps[node] if node in swaps else rebuilt(node, tuple([new[i] for i in node.inputs]))
     return {name: new[node] for name, node in outputs.items()}
+
+
+rederive = Pass("rederive", Numerics.REASSOCIATES, _rederived)

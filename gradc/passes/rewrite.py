@@ -8,21 +8,56 @@ what a rewriting builds goes through all of them too.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
 
 from gradc.ir import Graph, Node, same_nodes, set_origin
 
 Rewriting = Callable[[Node], Node]
-Pass = Callable[[Graph], Graph]
 
 
-def rewriting_pass(*makers: Callable[[Graph], Rewriting]) -> Pass:
+class Numerics(StrEnum):
+    """What a pass may do to the numbers that a graph computes."""
+
+    EXACT = "exact"
+    """Nothing: every bit stays, but for the sign and the payload of a NaN."""
+    STABLE = "stable"
+    """It may turn a non-finite or less accurate number into a better one."""
+    REASSOCIATES = "reassociates"
+    """Likewise, and sums and products may be rounded otherwise."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pure function from graph to graph that has a name, and says what it may do to numbers.
+
+    Attributes:
+        name: shown in reports and errors.
+        numerics: what `compile(..., validate=True)` holds it to.
+        run: the function.
+    """
+
+    name: str
+    numerics: Numerics
+    run: Callable[[Graph], Graph]
+
+    def __call__(self, graph: Graph) -> Graph:
+        return self.run(graph)
+
+
+def numerics_of(step: Callable[[Graph], Graph]) -> Numerics:
+    """What a pass declares; a plain function is held to the loosest."""
+    return getattr(step, "numerics", Numerics.REASSOCIATES)
+
+
+def name_of(step: Callable[[Graph], Graph]) -> str:
+    """A pass's name; a plain function's own."""
+    return str(getattr(step, "name", None) or getattr(step, "__name__", None) or repr(step))
+
+
+def rewriting_pass(name: str, numerics: Numerics, *makers: Callable[[Graph], Rewriting]) -> Pass:
     """The pass that applies the rewritings to every node, operands first."""
-
-    def run(graph: Graph) -> Graph:
-        return rewrite(graph, [make(graph) for make in makers])
-
-    run.__name__ = "+".join(make.__name__ for make in makers)
-    return run
+    return Pass(name, numerics, lambda graph: rewrite(graph, [make(graph) for make in makers]))
 
 
 def rebuilt(node: Node, inputs: tuple[Node, ...]) -> Node:

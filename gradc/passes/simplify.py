@@ -15,7 +15,7 @@ from gradc import ops
 from gradc.ir import CONSTANT, CORRECTLY_ROUNDED, Graph, Node, Op, apply, constant, infer_type, same_nodes
 from gradc.ops.elementwise import astype_op, identity, select, stop_gradient, where_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op, transpose_op
-from gradc.passes.rewrite import Rewriting, reads_signs, rewriting_pass
+from gradc.passes.rewrite import Numerics, Rewriting, reads_signs, rewriting_pass
 
 Simplification = Callable[[Node], "Node | None"]
 
@@ -301,5 +301,4 @@ def _until_none_fits(rules: dict[Op, tuple[Simplification, ...]], fits: Callable
     return step
 
 
-simplify = rewriting_pass(simplifying)
-simplify.__name__ = "simplify"
+simplify = rewriting_pass("simplify", Numerics.EXACT, simplifying)
