@@ -131,7 +131,7 @@ def _variable(graph: Graph, item: Any) -> tuple[str, Node]:
         node = placeholders.get(item, outputs.get(item))
         if node is None:
             names = ", ".join([*placeholders, *outputs])
-            raise NamingError(f"differentiate: wrt {item!r} is no placeholder or output of graph {graph.name!r}; there are {names}")
+            raise NamingError(f"differentiate: wrt {item!r} is no placeholder or output of {graph.name!r}; there are {names}")
         return item, node
     if not isinstance(item, Node):
         raise ArgumentError(f"differentiate: wrt takes nodes and names, got {item!r}")
