@@ -50,7 +50,7 @@ def best_peak(nodes: Sequence[Node], results: Collection[Node], sizes: Mapping[N
     number = {node: k for k, node in enumerate(nodes)}
     needs = [sum({1 << number[i] for i in node.inputs if i in number}) for node in nodes]
     users = [sum(1 << k for k, need in enumerate(needs) if need >> j & 1) for j in range(len(nodes))]
-    kept = [node in results for node in nodes]
+    kept = [any(node is result for result in results) for node in nodes]
     full = (1 << len(nodes)) - 1
 
     def live(done: int) -> int:

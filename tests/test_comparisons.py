@@ -5,9 +5,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from random_graphs import build
 
 import gradc as gc
-from gradc import analysis, errors
+from gradc import analysis, errors, plan, runtime, tiles
 from gradc.ir import FUNCTIONS, Edge, Node, Origin, Role
 from gradc.testing.ops import Kit, Subject
 
@@ -172,6 +173,28 @@ def test_gradc_compares_no_nodes(name, uncomparable):
         assert str(values)
         for question in (analysis.needed_by_outputs, analysis.constant_nodes, analysis.critical_path, analysis.topological_order):
             assert question(graph) is not None
+
+
+@pytest.mark.parametrize("kind", ["short", "long", "tiled", "in any order"])
+def test_no_way_of_running_compares_nodes(kind, uncomparable, monkeypatch):
+    if kind == "long":
+        monkeypatch.setattr(runtime, "_LONG_NODES", 0)
+    if kind == "tiled":
+        monkeypatch.setattr(tiles, "TILE_BYTES", 16)
+        monkeypatch.setattr(tiles, "LEAST_TILES", 2)
+    if kind == "in any order":
+        monkeypatch.setattr(plan, "_SMALL_BYTES", 0)
+    loops = 0
+    for seed in range(30):
+        g, feeds = build(np.random.default_rng(seed).integers(0, 8 * 7 * 49 * 20, 10).tolist())
+        graph = gc.differentiate(g, list(g.placeholders), of="loss", on_disconnected="zeros")
+        step = gc.compile(graph, updates={"x0": "next"})
+        fed = {name: np.array(value) for name, value in feeds.items()}
+        step(fed)
+        step(fed, out={name: value for name, value in step(fed).items() if name == "loss"})
+        loops += step.source.count("in tiles")
+        assert step.profile(fed, repeat=1).rows
+    assert (loops > 0) == (kind == "tiled")
 
 
 def test_training_compares_no_nodes(uncomparable):

@@ -25,7 +25,7 @@ class ArenaArrays:
 
     def tile(self, node: Node) -> Array:
         """The block of memory that a loop computes a value in, part by part."""
-        tiling = next(t for t in self._plan.tilings if node in t.nodes)
+        tiling = next(t for t in self._plan.tilings if any(node is n for n in t.nodes))
         return self._in_arena(node, tiling.block_type(self._plan.types[node]))
 
     def value(self, node: Node) -> Array:
