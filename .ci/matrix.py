@@ -38,7 +38,7 @@ def main() -> int:
     given = arguments()
     rows = chosen(given)
     if not rows:
-        print(f"matrix: nothing to run; the Pythons at hand are {', '.join(map(named, pythons())) or 'none'}")
+        print(f"matrix: no other Python to run; at hand are {', '.join(map(named, sorted(pythons()))) or 'none'}", flush=True)
     results = [(row.name, *run(row, given)) for row in rows]
     for name, code, closing, seconds in results:
         print(f"{name:20} {'passed' if code == 0 else 'FAILED'}  {seconds:5.0f} s  {closing}", flush=True)
