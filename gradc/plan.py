@@ -7,7 +7,7 @@ computes it reads, the arena holds one tile.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
@@ -118,14 +118,16 @@ def make_plan(
     types, attrs = _concrete(graph, dims)
     layout = _Layout(types, attrs)
     kernels = {n: _kernel(n, types, attrs.get(n, {})) for n in graph.nodes if n.inputs and not layout.is_view(n)}
-    before = _before_updates(graph, [n for n in graph.nodes if n.inputs], updates, layout, kernels)
+    fallible = {n for n, kernel in kernels.items() if may_raise(n, kernel)}
+    before = _before_updates(graph, [n for n in graph.nodes if n.inputs], updates, layout, fallible)
     plans = []
     for order in _orders(graph, [node for _, node in outputs], [node for _, node in updates], types, before):
         tilings: list[Tiling] = []
         if tiled and not resident:
             results = {node for _, node in (*outputs, *updates)}
             order, tilings = gather(order, results, before, types, lambda n: _fits_tiles(n, kernels, types, layout))
-        planner = _Planner(graph, dict(dims), tuple(outputs), tuple(updates), order, types, attrs, kernels, tilings, resident)
+        asked = graph, dict(dims), tuple(outputs), tuple(updates)
+        planner = _Planner(*asked, order, types, attrs, kernels, fallible, tilings, resident)
         plans.append(planner.plan())
     return min(plans, key=lambda plan: plan.arena_bytes)
 
@@ -232,7 +234,7 @@ def _before_updates(
     nodes: Sequence[Node],
     updates: Sequence[tuple[str, Node]],
     layout: _Layout,
-    kernels: Mapping[Node, Kernel | None],
+    fallible: Collection[Node],
 ) -> dict[Node, list[Node]]:
     """For each update, what has to run before it: nodes that read the value which it overwrites, and all that might raise.
 
@@ -249,14 +251,14 @@ def _before_updates(
         for i in node.inputs:
             users.setdefault(root.get(i, i), []).append(node)
     dependent = dependent_on(nodes, [node for _, node in updates])
-    fallible = [n for n in nodes if n in kernels and may_raise(n, kernels[n]) and n not in dependent]
-    if len(fallible) * len(updates) > _WAITS_PER_NODE * len(nodes):
-        fallible = fallible[-1:]  # in the order they were made the last is enough; in another, updates may be copied at the end
+    awaited = [n for n in nodes if n in fallible and n not in dependent]
+    if len(awaited) * len(updates) > _WAITS_PER_NODE * len(nodes):
+        awaited = awaited[-1:]  # in the order they were made the last is enough; in another, updates may be copied at the end
     placeholders = graph.placeholders
     found: dict[Node, list[Node]] = {}
     for name, node in updates:
         if node.inputs and name in placeholders:
-            before = (*users.get(placeholders[name], ()), *fallible)
+            before = (*users.get(placeholders[name], ()), *awaited)
             found.setdefault(node, []).extend(u for u in before if u is not node and u not in dependent)
     return found
 
@@ -296,6 +298,7 @@ class _Planner:
         types: dict[Node, TensorType],
         attrs: dict[Node, dict[str, Any]],
         kernels: Mapping[Node, Kernel | None],
+        fallible: Collection[Node],
         tilings: Sequence[Tiling],
         resident: bool,
     ) -> None:
@@ -303,6 +306,7 @@ class _Planner:
         self.placeholders = graph.placeholders
         self.graph, self.dims, self.outputs, self.updates = graph, dims, outputs, updates
         self.order, self.types, self.attrs, self.kernels, self.tilings = order, types, attrs, kernels, tilings
+        self.fallible = fallible
         self.home: dict[Node, Home] = {}
         self.root: dict[Node, Node] = {}
         self.last: dict[Node, int] = {}
@@ -387,10 +391,11 @@ class _Planner:
 
     def _last_that_may_raise(self) -> int:
         """The last step that may raise, or the end of its loop; -1 where none may."""
-        fallible = (k for k, node in enumerate(self.order) if node in self.kernels and may_raise(node, self.kernels[node]))
-        return max(map(self._last_of_loop, fallible), default=-1)
+        return max((self._last_of_loop(k) for k, node in enumerate(self.order) if node in self.fallible), default=-1)
 
     def _raises_late(self) -> bool:
+        if not self.fallible:
+            return False
         written = (self.loop.get(k, (k, k))[0] for k, node in enumerate(self.order) if self.home[node] is Home.OUTPUT)
         return min(written, default=len(self.order)) <= self._last_that_may_raise()
 
