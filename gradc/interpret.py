@@ -147,7 +147,7 @@ def located(node: Node, error: Exception) -> Exception:
 
 def cause_of(error: Exception) -> Exception | None:
     """What to chain a located error to: what NumPy says of a singular matrix is in the message already."""
-    return None if isinstance(error, VALUE_ERRORS) else error
+    return None if type(error) in VALUE_ERRORS else error
 
 
 def _no_value(node: Node, error: Exception) -> str:

@@ -51,10 +51,9 @@ def _kept(x):
 
 
 def _written(x):
-    x = np.asarray(x)
-    if x.ndim:
-        x[...] = x * 1
-    return x
+    result = np.array(x)
+    x[...] = 7
+    return result
 
 
 def _same(x, **attrs):
@@ -128,27 +127,35 @@ class Program:
         self.graph = gc.Graph("random")
         self.numbers = itertools.count()
         self.nodes, self.values = [], {}
+        self.usual = choices.one(SHAPES), choices.one(DTYPES)
         for k in range(1 + choices.below(4)):
             self._placeholder(k)
-        for _ in range(choices.below(12)):
+        for _ in range(choices.below(20)):
             self._grow()
         self._name_results()
 
     def _placeholder(self, k):
-        shape, dtype = self.choices.one(SHAPES), np.dtype(self.choices.one(DTYPES))
+        shape, dtype = self.usual if self.choices.chance(75) else (self.choices.one(SHAPES), self.choices.one(DTYPES))
+        dtype = np.dtype(dtype)
         node = self.graph.placeholder(f"p{k}", shape, dtype)
         value = np.random.default_rng(k).normal(size=shape) * 2
         self.values[f"p{k}"] = np.asarray(value if dtype.kind == "f" else np.round(value)).astype(dtype)
         self.nodes.append(node)
 
     def _grow(self):
-        x, y = self.choices.one(self.nodes), self.choices.one(self.nodes)
-        try:
-            node = self._step(x, y)
-        except gc.GradcError:
-            return
-        if all(isinstance(s, int) for s in node.shape) and node.size <= 128:
-            self.nodes.append(node)
+        x, y = self._some(), self._some()
+        for a, b in ((x, y), (y, y), (x, x)):
+            try:
+                node = self._step(a, b)
+            except gc.GradcError:
+                continue
+            if all(isinstance(s, int) for s in node.shape) and node.size <= 128:
+                self.nodes.append(node)
+                return
+
+    def _some(self):
+        """A node: one of the latest, or any."""
+        return self.choices.one(self.nodes[-3:] if self.choices.chance(60) else self.nodes)
 
     def _step(self, x, y):
         c = self.choices
@@ -156,11 +163,13 @@ class Program:
             return apply(c.one(RETURNS_OPERAND + RETURNS_VIEW), (x,))
         if c.chance(self.fragile):
             return apply(c.one(FRAGILE), (x,), (("number", next(self.numbers)),)) if x.dtype.kind != "b" else x
-        kind = c.below(12)
+        kind = c.below(14)
+        if kind >= 12:
+            return c.one([np.multiply, np.add])(x, c.one([lambda y: y[-1], lambda y: y[1:2], lambda y: y.reshape(-1)[:1]])(y))
         if kind == 0:
             return c.one([np.tanh, np.negative, np.abs, gc.relu, np.square, np.sign, np.isfinite])(x)
         if kind == 1:
-            return c.one([np.add, np.multiply, np.maximum, np.subtract, np.less, np.power])(x, y)
+            return c.one([np.add, np.multiply, np.power, np.maximum, np.subtract, np.less])(x, y)
         if kind == 2:
             return np.where(x > 0, x, y)
         if kind == 3:
@@ -184,14 +193,14 @@ class Program:
     def _name_results(self):
         c, graph = self.choices, self.graph
         for k in range(c.below(4)):
-            graph.output(f"y{k}", c.one(self.nodes))
+            graph.output(f"y{k}", self._some())
         self.outputs = list(graph.outputs)
         self.updates, named = {}, {}
         for name, target in graph.placeholders.items():
             fitting = [n for n in self.nodes if n.type == target.type]
             if not c.chance(70):
                 continue
-            node = c.one(fitting[::-1])
+            node = c.one(fitting[-3:])
             if node in named and c.below(2):
                 self.updates[name] = named[node]
                 continue
@@ -247,7 +256,7 @@ LAYOUTS = {
 def _repeating(a, choices):
     """An array of the shape and dtype of `a` whose entries share memory."""
     whole = np.zeros(4 * a.size + 8, a.dtype)
-    strides = [choices.one([0, a.itemsize, 2 * a.itemsize, -a.itemsize, 4]) for _ in a.shape]
+    strides = [choices.one([0, a.itemsize, 2 * a.itemsize, -a.itemsize, a.itemsize // 2]) for _ in a.shape]
     start = whole[2 * a.size :]
     return as_strided(start, a.shape, strides)
 

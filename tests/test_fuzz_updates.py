@@ -1,7 +1,7 @@
 """Executables against `evaluate`: random programs over layouts, aliases, duplicated targets, byte orders, failures, `out=`.
 
-The rule: after any call the outputs, and what was updated, are what `evaluate` gives from the arrays before the call, or an error of
-gradc's came and nothing was written.
+The rule: after any call the outputs, and what was updated, are what `evaluate` gives from the arrays before the call, or an
+error of gradc's came and nothing was written.
 """
 
 import os
@@ -22,7 +22,7 @@ from gradc.backends import numpy as emitter
 EXAMPLES = int(os.environ.get("GRADC_FUZZ", "150"))
 KINDS = ["short", "long", "tiled"]
 BEYOND = errors.BoundsError("beyond the end")
-STREAMS = st.lists(st.integers(0, 1 << 12), min_size=40, max_size=120)
+STREAMS = st.lists(st.integers(0, 1 << 12), min_size=100, max_size=300)
 
 
 @contextmanager
@@ -77,7 +77,9 @@ def check_call(step, program, level, feeds, out):
         fails = isinstance(wanted[0], Exception)
         assert fails or not clean, error
         if fails and clean:
-            assert isinstance(error, (errors.EvaluationError, errors.BoundsError)) and "random_programs.py" in str(error), str(error)
+            assert isinstance(error, (errors.EvaluationError, errors.BoundsError)) and "random_programs.py" in str(error), str(
+                error
+            )
         return
     assert all(name not in found or found[name] is array for name, array in (out or {}).items())
     for values in wanted:
