@@ -14,6 +14,7 @@ HOUSE = (
     "sizes",
     "types",
     "ir",
+    "foreign",
     "ops",
     "numpy_api",
     "differentiate",
