@@ -11,7 +11,6 @@ import gc
 import itertools
 import keyword
 import math
-import reprlib
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +35,9 @@ from gradc.errors import (
     TraceError,
     UnsupportedError,
     VerifyError,
+    candidates,
+    listed,
+    show,
     user_line,
 )
 from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, size_of
@@ -49,6 +51,7 @@ Array = np.ndarray[Any, Any]
 Attrs = tuple[tuple[str, Any], ...]
 
 _serials = itertools.count(1)
+_TOLD_OPERANDS = 8
 
 
 # --- where nodes come from ---------------------------------------------------------------------------
@@ -335,8 +338,15 @@ def concrete_type(node: Node, operands: tuple[TensorType, ...], attrs: Attrs, di
         raise FeedError(f"{describe(node)} has no value where {sizes}: {error.message}") from None
 
 
+def operand_lines(operands: Sequence[Node]) -> str:
+    """A line of a message for each operand, or for the first few."""
+    lines = [f"\n  operand {k}: {describe(n)}" for k, n in enumerate(operands[:_TOLD_OPERANDS])]
+    more = len(operands) - _TOLD_OPERANDS
+    return "".join([*lines, f"\n  and {more} operands more"] if more > 0 else lines)
+
+
 def _located(error: GradcError, op: Op, inputs: tuple[Node, ...]) -> GradcError:
-    operands = "".join(f"\n  operand {k}: {describe(n)}" for k, n in enumerate(inputs))
+    operands = operand_lines(inputs)
     where = (_context.origin or user_origin()).location
     message = error.message if error.message.startswith(op.name) else f"{op.name}: {error.message}"
     return type(error)(f"{message}{operands}\n  at {where}")
@@ -425,11 +435,9 @@ def _as_array(value: Any, dtype: Any, where: str) -> Array:
     except OverflowError as error:
         raise DTypeError(f"{where}: {error}") from None
     except (ValueError, TypeError) as error:
-        raise ArgumentError(f"{where}: {reprlib.repr(value)} is not an array of numbers: {error}") from None
+        raise ArgumentError(f"{where}: {show(value)} is not an array of numbers: {error}") from None
     if array.dtype.kind not in "biuf":
-        raise DTypeError(
-            f"{where}: {reprlib.repr(value)} is {array.dtype}, and gradc computes in bool, integers and float16/32/64"
-        )
+        raise DTypeError(f"{where}: {show(value)} is {array.dtype}, and gradc computes in bool, integers and float16/32/64")
     return array.astype(as_dtype(array.dtype, where), copy=False)
 
 
@@ -503,7 +511,7 @@ def _weak_dtype(value: Any, strong: list[Any], where: str) -> Any:
     if dtype.kind in "iu" and isinstance(value, int):
         info = np.iinfo(dtype)
         if not info.min <= value <= info.max:
-            raise DTypeError(f"{where}: the Python integer {value} is out of bounds for {dtype}; cast the node first")
+            raise DTypeError(f"{where}: the Python integer {show(value)} is out of bounds for {dtype}; cast the node first")
     return dtype
 
 
@@ -953,19 +961,17 @@ class Gradients(Mapping[Any, "Node"]):
 
     def __init__(self, derivative: Derivative) -> None:
         self._derivative = derivative
+        self._names = {node: name for name, node in derivative.wrt.items()}
 
     def __getitem__(self, wrt: Any) -> Node:
-        d = self._derivative
-        if isinstance(wrt, str) and wrt in d.grad:
-            return d.grad[wrt]
-        for name, node in d.wrt.items():
-            if node is wrt:
-                return d.grad[name]
-        asked = describe(wrt) if isinstance(wrt, Node) else repr(wrt)
-        raise NamingError(f"grad: {asked} is not a variable of this derivative; it has {', '.join(d.grad)}")
+        name = self._names.get(wrt) if isinstance(wrt, Node) else wrt
+        if isinstance(name, str) and name in self._derivative.grad:
+            return self._derivative.grad[name]
+        asked = describe(wrt) if isinstance(wrt, Node) else show(wrt)
+        raise NamingError(f"grad: {asked} is not a variable of this derivative; {candidates(wrt, self._derivative.grad)}")
 
     def __contains__(self, wrt: object) -> bool:
-        return wrt in self._derivative.grad or any(n is wrt for n in self._derivative.wrt.values())
+        return wrt in self._names if isinstance(wrt, Node) else isinstance(wrt, str) and wrt in self._derivative.grad
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._derivative.grad)
@@ -982,15 +988,16 @@ class Graph:
     """
 
     def __init__(self, name: str = "graph") -> None:
-        if not isinstance(name, str) or not name.isprintable() or not name:
-            raise NamingError(f"Graph: a name is printable text, got {name!r}")
-        self.name = name
+        if not isinstance(name, str) or not name or not str.isprintable(name):
+            raise NamingError(f"Graph: a name is printable text, got {show(name)}")
+        self.name = str.__str__(name)
         self._placeholders: dict[str, Node] = {}
         self._outputs: dict[str, Node] = {}
         self._nodes: tuple[Node, ...] | None = None
         self._checked: set[Node] = set()
         self._derivative: Derivative | None = None
         self._view: networkx.MultiDiGraph[Any] | None = None
+        self._numbers: dict[Node, int] | None = None
 
     # building
 
@@ -1006,6 +1013,7 @@ class Graph:
             NamingError, ShapeError, DTypeError: the argument concerned is malformed.
         """
         _check_placeholder_name(name, self._placeholders)
+        name = str.__str__(name)  # exactly: what inherits from str may print as something else
         where = f"placeholder {name!r}"
         node_type = TensorType(as_shape(shape, where), as_dtype(dtype, where))
         attrs = (("dtype", node_type.dtype), ("name", name), ("shape", node_type.shape))
@@ -1042,7 +1050,7 @@ class Graph:
             if node.op is PLACEHOLDER:
                 raise GraphError(
                     f"output {name!r} needs {describe(node)}, which is no placeholder of graph {self.name!r}; "
-                    f"its placeholders are {', '.join(self._placeholders) or 'none'}"
+                    f"its placeholders are {listed(self._placeholders)}"
                 )
             for i in node.inputs:
                 if i not in self._checked and i not in found:
@@ -1053,6 +1061,7 @@ class Graph:
     def _changed(self) -> None:
         self._nodes = None
         self._view = None
+        self._numbers = None
 
     @classmethod
     def of(
@@ -1072,15 +1081,25 @@ class Graph:
         graph._derivative = derivative
         return graph
 
-    def with_outputs(self, outputs: Mapping[str, Node]) -> Graph:
-        """The same placeholders and derivatives, and other outputs."""
-        return Graph.of(self.name, self._placeholders, outputs, derivative=self._derivative)
+    def with_outputs(self, outputs: Mapping[str, Node], feeds: Iterable[str] | None = None) -> Graph:
+        """The same derivatives and placeholders, or those named in `feeds`, and other outputs."""
+        placeholders = self._placeholders if feeds is None else {name: self._placeholders[name] for name in feeds}
+        return Graph.of(self.name, placeholders, outputs, derivative=self._derivative)
 
     def copy(self) -> Graph:
         """The same nodes in a graph of their own."""
         graph = Graph.of(self.name, self._placeholders, self._outputs, self._nodes, self._derivative)
         graph._checked = set(self._checked)
         return graph
+
+    def __copy__(self) -> Graph:
+        return self.copy()
+
+    def __deepcopy__(self, memo: object) -> Graph:
+        return self.copy()
+
+    def __reduce__(self) -> NoReturn:
+        raise GraphError("a graph cannot be pickled: keep the program that builds it")
 
     # reading
 
@@ -1139,10 +1158,9 @@ class Graph:
         return self._derivative_of(node, self.derivative.tangents)
 
     def _derivative_of(self, node: Node, found: Mapping[Node, Node]) -> Node:
-        if node in found:
+        if isinstance(node, Node) and node in found:
             return found[node]
-        if node not in set(self.nodes):
-            raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else node!r}")
+        self.number(node)
         with origin_of_new_nodes(Origin(Role.CONSTANT, primal=node)):
             return _fn("zeros_like")(node)
 
@@ -1157,10 +1175,11 @@ class Graph:
         Raises:
             GraphError: the graph has no such node.
         """
-        for number, other in enumerate(self.nodes, 1):
-            if other is node:
-                return number
-        raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else repr(node)}")
+        if self._numbers is None:
+            self._numbers = {other: number for number, other in enumerate(self.nodes, 1)}
+        if not isinstance(node, Node) or node not in self._numbers:
+            raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else show(node)}")
+        return self._numbers[node]
 
     # going on
 
@@ -1196,8 +1215,8 @@ class Graph:
 
 
 def _check_placeholder_name(name: object, taken: Mapping[str, Node]) -> None:
-    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
-        raise NamingError(f"placeholder: a name is a Python identifier and no keyword (it is fed by keyword), got {name!r}")
+    if not isinstance(name, str) or not str.isidentifier(name) or keyword.iskeyword(name):
+        raise NamingError(f"placeholder: a name is a Python identifier and no keyword (it is fed by keyword), got {show(name)}")
     if unicodedata.normalize("NFKC", name) != name:
         raise NamingError(
             f"placeholder: {name!r} is not in NFKC form, in which Python reads identifiers; "

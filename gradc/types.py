@@ -239,9 +239,14 @@ def as_dtype(value: object, where: str = "dtype") -> DType:
     except Exception:  # TypeError, ValueError, UnicodeError, SyntaxError, or what an attribute of the user's raises
         shape = " (a shape comes before the dtype)" if isinstance(value, (int, tuple, list)) else ""
         raise DTypeError(f"{where}: NumPy knows no dtype {show(value)}{shape}; use a name like 'float32' or 'int64'") from None
-    if dtype.kind not in _KINDS or dtype.itemsize > _MAX_FLOAT_BYTES:
+    if not is_supported(dtype):
         raise DTypeError(f"{where}: gradc computes in bool, integers and float16/32/64, not in {dtype}")
     return dtype if dtype.isnative else dtype.newbyteorder("=")
+
+
+def is_supported(dtype: DType) -> bool:
+    """True for a dtype that gradc computes in."""
+    return dtype.kind in _KINDS and dtype.itemsize <= _MAX_FLOAT_BYTES
 
 
 class TensorType(NamedTuple):
@@ -446,34 +451,36 @@ def normalize_axes(axis: object, ndim: int, where: str) -> tuple[int, ...]:
     return axes
 
 
-def bind_shape(shape: Shape, actual: tuple[int, ...], dims: dict[str, int], where: str) -> None:
+def bind_shape(shape: Shape, actual: tuple[int, ...], dims: dict[str, int]) -> None:
     """Match `actual` against `shape`, recording the symbolic names in `dims`; expressions of names are for `check_shape`.
 
     Raises:
         FeedError: a size differs, or a name would have two values.
     """
     if len(shape) != len(actual):
-        raise FeedError(f"{where}: expected shape {show_shape(shape)}, got {show_shape(actual)}")
+        raise FeedError(f"expected shape {show_shape(shape)}, got {show_shape(actual)}")
     for size, got in zip(shape, actual, strict=True):
         if isinstance(size, Dim) and not size.is_name:
             continue
         want = size if isinstance(size, int) else dims.setdefault(size.text, got)
         if want != got:
             known = "" if isinstance(size, int) else f" ({size} is {want} already)"
-            raise FeedError(f"{where}: expected shape {show_shape(shape)}{known}, got {show_shape(actual)}")
+            raise FeedError(f"expected shape {show_shape(shape)}{known}, got {show_shape(actual)}")
 
 
-def check_shape(shape: Shape, actual: tuple[int, ...], dims: Mapping[str, int], where: str) -> None:
-    """Match the expressions in `shape` against `actual`, now that every name has its value.
+def check_shape(shape: Shape, actual: tuple[int, ...], dims: Mapping[str, int]) -> None:
+    """Match the expressions in `shape` against `actual`, now that every name that has one has its value.
+
+    An expression of a name without one is left alone: it is of a feed that nothing needs, and so is the name.
 
     Raises:
-        FeedError: a size differs, or depends on a name without a value.
+        FeedError: a size differs, or is negative.
     """
     for size, got in zip(shape, actual, strict=True):
-        if isinstance(size, Dim) and not size.is_name:
+        if isinstance(size, Dim) and not size.is_name and size.names <= dims.keys():
             want = resolve_size(size, dims)
             if want != got:
-                raise FeedError(f"{where}: expected shape {show_shape(shape)} ({size} is {want}), got {show_shape(actual)}")
+                raise FeedError(f"expected shape {show_shape(shape)} ({size} is {want}), got {show_shape(actual)}")
 
 
 def resolve_size(size: Size, dims: Mapping[str, int]) -> int:
@@ -512,3 +519,10 @@ def resolve(value: Any, dims: Mapping[str, int]) -> Any:
 def has_dim(value: object) -> bool:
     """True when a `Dim` is in `value`, however deep in tuples."""
     return isinstance(value, Dim) or (isinstance(value, tuple) and any(map(has_dim, value)))
+
+
+def names_in(value: object) -> frozenset[str]:
+    """The names of every `Dim` in `value`, however deep in tuples."""
+    if isinstance(value, Dim):
+        return value.names
+    return frozenset().union(*map(names_in, value)) if isinstance(value, tuple) else frozenset()
