@@ -67,6 +67,10 @@ class Role(StrEnum):
     TANGENT = "tangent"
 
 
+SUM_SEED = "seed: ones, for the sum of the entries"
+"""The rule of the adjoint from which all others come, where that is no scalar's and none was given."""
+
+
 class Edge(NamedTuple):
     """One use of a node: it is operand number `operand` of `user`. Equal to the plain tuple."""
 
@@ -177,6 +181,13 @@ class Kernel(NamedTuple):
 
 
 Rule = Callable[..., "Node"]
+
+
+def ZERO(*_: Any, **__: Any) -> Node:  # noqa: N802
+    """The rule of an operand that the result depends on with derivative zero wherever there is one (floor, sign)."""
+    raise GraphError("the derivative is zero: there is nothing to build")
+
+
 KernelRule = Callable[[Sequence[TensorType], TensorType, dict[str, Any]], "Kernel | None"]
 
 
@@ -260,6 +271,10 @@ class Op:
         if isinstance(rules, tuple):
             return rules[k] is not None
         return True
+
+    def propagates(self, k: int) -> bool:
+        """True when operand `k` may carry a gradient other than zero, types aside."""
+        return not isinstance(self.vjp, tuple) or (self.vjp[k] is not None and self.vjp[k] is not ZERO)
 
 
 @dataclass(frozen=True)
@@ -431,7 +446,12 @@ def _as_array(value: Any, dtype: Any, where: str) -> Array:
     if has_masked_entries(value):
         raise ArgumentError(f"{where}: masked entries would count as data; give what stands for them: value.filled(0), np.where")
     try:
-        array = np.array(value, dtype=dtype, order="C")
+        with np.errstate(over="ignore", invalid="raise"):
+            array = np.array(value, dtype=dtype, order="C")
+    except FloatingPointError:
+        raise DTypeError(
+            f"{where}: {show(value)} holds what is no {np.dtype(dtype)}: NaN, infinity, or beyond its bounds"
+        ) from None
     except OverflowError as error:
         raise DTypeError(f"{where}: {error}") from None
     except (ValueError, TypeError) as error:
@@ -492,7 +512,8 @@ def _lifted(value: Any, strong: list[Any], where: str) -> Node:
 @lru_cache(maxsize=1024)
 def _weak_float(value: float, sign: float, dtype: DType) -> tuple[Attrs, TensorType]:
     """What the nodes of a number share: a loop that builds 100,000 of them keeps one array. `sign` tells 0.0 from -0.0."""
-    array = np.array(value, dtype)
+    with np.errstate(over="ignore"):  # beyond the largest it is infinite, as in NumPy
+        array = np.array(value, dtype)
     array.flags.writeable = False
     return (("value", Const(array)),), TensorType((), dtype)
 
@@ -941,7 +962,8 @@ def walk(roots: Iterable[Node]) -> list[Node]:
 class Derivative:
     """What one call of `differentiate` found: which node is the derivative of which.
 
-    `root` is the node that was differentiated, `seed` its adjoint, `before` the derivative that the graph had already.
+    `root` is the node that was differentiated, `seed` its adjoint, `before` the derivative that the graph had already. `grad`
+    holds the adjoints by the names of the variables, `named` the same by the names of the outputs.
     """
 
     mode: str
@@ -949,6 +971,7 @@ class Derivative:
     root: Node
     wrt: Mapping[str, Node]
     grad: Mapping[str, Node] = field(default_factory=dict)
+    named: Mapping[str, Node] = field(default_factory=dict)
     adjoints: Mapping[Node, Node] = field(default_factory=dict)
     partials: Mapping[Node, Sequence[tuple[Edge, Node]]] = field(default_factory=dict)
     tangents: Mapping[Node, Node] = field(default_factory=dict)
@@ -957,27 +980,42 @@ class Derivative:
 
 
 class Gradients(Mapping[Any, "Node"]):
-    """The adjoints that were asked for: by the variable's node or by its name. Iterates over the names."""
+    """The adjoints that were asked for, of all derivatives in reverse mode.
 
-    def __init__(self, derivative: Derivative) -> None:
-        self._derivative = derivative
-        self._names = {node: name for name, node in derivative.wrt.items()}
+    By the variable's node or name, where the newest derivative with respect to it counts, or by the output's name, which is
+    never ambiguous. Iterates over the names of the variables.
+    """
+
+    def __init__(self, derivatives: Sequence[Derivative]) -> None:
+        """`derivatives`: in reverse mode, the oldest first."""
+        self._derivatives = tuple(derivatives)
+        self._names = {name: node for d in derivatives for name, node in d.grad.items()}
+        self._of_wrt = {node: d.grad[name] for d in derivatives for name, node in d.wrt.items()}
 
     def __getitem__(self, wrt: Any) -> Node:
-        name = self._names.get(wrt) if isinstance(wrt, Node) else wrt
-        if isinstance(name, str) and name in self._derivative.grad:
-            return self._derivative.grad[name]
-        asked = describe(wrt) if isinstance(wrt, Node) else show(wrt)
-        raise NamingError(f"grad: {asked} is not a variable of this derivative; {candidates(wrt, self._derivative.grad)}")
+        found = self._find(wrt)
+        if found is None:
+            asked = describe(wrt) if isinstance(wrt, Node) else show(wrt)
+            raise NamingError(f"grad: {asked} is not a variable of these derivatives; {candidates(wrt, self._names)}")
+        return found
+
+    def _find(self, wrt: Any) -> Node | None:
+        if isinstance(wrt, Node):
+            return self._of_wrt.get(wrt)
+        if not isinstance(wrt, str):
+            return None
+        if wrt in self._names:
+            return self._names[wrt]
+        return next((d.named[wrt] for d in self._derivatives if wrt in d.named), None)
 
     def __contains__(self, wrt: object) -> bool:
-        return wrt in self._names if isinstance(wrt, Node) else isinstance(wrt, str) and wrt in self._derivative.grad
+        return self._find(wrt) is not None
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._derivative.grad)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._derivative.grad)
+        return len(self._names)
 
 
 class Graph:
@@ -988,9 +1026,9 @@ class Graph:
     """
 
     def __init__(self, name: str = "graph") -> None:
-        if not isinstance(name, str) or not name or not str.isprintable(name):
-            raise NamingError(f"Graph: a name is printable text, got {show(name)}")
-        self.name = str.__str__(name)
+        if not isinstance(name, str) or not name.isprintable() or not name:
+            raise NamingError(f"Graph: a name is printable text, got {name!r}")
+        self.name = name
         self._placeholders: dict[str, Node] = {}
         self._outputs: dict[str, Node] = {}
         self._nodes: tuple[Node, ...] | None = None
@@ -998,6 +1036,8 @@ class Graph:
         self._derivative: Derivative | None = None
         self._view: networkx.MultiDiGraph[Any] | None = None
         self._numbers: dict[Node, int] | None = None
+        self._grad: Gradients | None = None
+        self._influential: dict[str, set[Node]] = {}
 
     # building
 
@@ -1013,7 +1053,6 @@ class Graph:
             NamingError, ShapeError, DTypeError: the argument concerned is malformed.
         """
         _check_placeholder_name(name, self._placeholders)
-        name = str.__str__(name)  # exactly: what inherits from str may print as something else
         where = f"placeholder {name!r}"
         node_type = TensorType(as_shape(shape, where), as_dtype(dtype, where))
         attrs = (("dtype", node_type.dtype), ("name", name), ("shape", node_type.shape))
@@ -1062,6 +1101,7 @@ class Graph:
         self._nodes = None
         self._view = None
         self._numbers = None
+        self._influential = {}
 
     @classmethod
     def of(
@@ -1143,31 +1183,59 @@ class Graph:
 
     @property
     def grad(self) -> Gradients:
-        """The adjoint of each `wrt`, by node or by name."""
-        derivative = self.derivative
-        if derivative.mode != "reverse":
-            raise GraphError(f"graph {self.name!r} was differentiated in forward mode: its tangents are outputs 'dot_...'")
-        return Gradients(derivative)
+        """The adjoint of each `wrt`, by node, by name, or by the output's name; of every derivative, the newest first."""
+        if self._grad is None:
+            reverse = [d for d in self.derivatives if d.mode == "reverse"]
+            if not reverse and self.derivative:
+                raise GraphError(f"graph {self.name!r} was differentiated in forward mode: its tangents are outputs 'dot_...'")
+            self._grad = Gradients(reverse)
+        return self._grad
 
     def adjoint(self, node: Node) -> Node:
-        """The adjoint of `node`: d `of` / d `node`. A constant zero where `of` does not depend on it."""
-        return self._derivative_of(node, self.derivative.adjoints)
+        """The adjoint of `node`: d `of` / d `node`, of the newest derivative in reverse mode. A constant zero where `of` does not
+        depend on it.
+
+        Raises:
+            GraphError: the graph has no such node or derivative, or the derivative has not gone through `node`: it is on no
+                path from `wrt` to `of`.
+        """
+        derivative = self._newest("reverse", "adjoints")
+        return self._derivative_of(node, derivative, derivative.adjoints)
 
     def tangent(self, node: Node) -> Node:
-        """The tangent of `node` in forward mode. A constant zero where it depends on no `wrt`."""
-        return self._derivative_of(node, self.derivative.tangents)
+        """The tangent of `node`, of the newest derivative in forward mode. A constant zero where it depends on no `wrt`.
 
-    def _derivative_of(self, node: Node, found: Mapping[Node, Node]) -> Node:
+        Raises:
+            GraphError: as for `adjoint`.
+        """
+        derivative = self._newest("forward", "tangents")
+        return self._derivative_of(node, derivative, derivative.tangents)
+
+    def _newest(self, mode: str, what: str) -> Derivative:
+        newest = next((d for d in reversed(self.derivatives) if d.mode == mode), None)
+        if newest is None and self.derivative:
+            raise GraphError(f"graph {self.name!r} has no {what}: no derivative of it is in {mode} mode")
+        assert newest is not None
+        return newest
+
+    def _derivative_of(self, node: Node, derivative: Derivative, found: Mapping[Node, Node]) -> Node:
         if isinstance(node, Node) and node in found:
             return found[node]
-        self.number(node)
+        self.number(node)  # or an error
+        if derivative.mode not in self._influential:
+            self._influential[derivative.mode] = _influential(self, derivative)
+        if node in self._influential[derivative.mode]:
+            raise GraphError(
+                f"the derivative of {derivative.of!r} with respect to {listed(derivative.wrt)} does not go through "
+                f"{describe(node)}; differentiate with respect to it"
+            )
         with origin_of_new_nodes(Origin(Role.CONSTANT, primal=node)):
             return _fn("zeros_like")(node)
 
     def partial_adjoints(self, node: Node) -> dict[Edge, Node]:
         """The partial adjoints that sum to the adjoint of `node`, by edge `(user, operand)`."""
         self.adjoint(node)
-        return dict(self.derivative.partials.get(node, ()))
+        return dict(self._newest("reverse", "adjoints").partials.get(node, ()))
 
     def number(self, node: Node) -> int:
         """The place of `node` in `nodes`, from 1: it is shown as v1, v2, ...
@@ -1214,9 +1282,27 @@ class Graph:
         return f"<Graph {self.name!r}: {len(self._placeholders)} placeholders, {len(self._outputs)} outputs>"
 
 
+def _influential(graph: Graph, derivative: Derivative) -> set[Node]:
+    """The nodes whose derivatives may be other than zero: `of` varies with them, or in forward mode they vary with `wrt`."""
+    if derivative.mode == "reverse":
+        found, stack = {derivative.root}, [derivative.root]
+        while stack:
+            node = stack.pop()
+            for k, i in enumerate(node.inputs):
+                if i not in found and i.type.is_float and node.op.propagates(k):
+                    found.add(i)
+                    stack.append(i)
+        return found
+    found = set(derivative.wrt.values())
+    for node in graph.nodes:
+        if node.type.is_float and any(i in found and node.op.propagates(k) for k, i in enumerate(node.inputs)):
+            found.add(node)
+    return found
+
+
 def _check_placeholder_name(name: object, taken: Mapping[str, Node]) -> None:
-    if not isinstance(name, str) or not str.isidentifier(name) or keyword.iskeyword(name):
-        raise NamingError(f"placeholder: a name is a Python identifier and no keyword (it is fed by keyword), got {show(name)}")
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        raise NamingError(f"placeholder: a name is a Python identifier and no keyword (it is fed by keyword), got {name!r}")
     if unicodedata.normalize("NFKC", name) != name:
         raise NamingError(
             f"placeholder: {name!r} is not in NFKC form, in which Python reads identifiers; "
