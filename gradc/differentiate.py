@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import chain, count
 from typing import Any
 
-from gradc.errors import ArgumentError, DTypeError, GraphError, NamingError, NoGradientError
+from gradc.errors import ArgumentError, DTypeError, GraphError, NamingError, NoGradientError, candidates, show
 from gradc.ir import (
     CONSTANT,
     PLACEHOLDER,
@@ -145,9 +145,9 @@ def _variable(graph: Graph, item: Any, names: Mapping[Node, str]) -> tuple[str, 
     if isinstance(item, str):
         node = placeholders.get(item, outputs.get(item))
         if node is None:
-            there = ", ".join([*placeholders, *outputs])
             raise NamingError(
-                f"differentiate: wrt {item!r} is no placeholder or output of graph {graph.name!r}; there are {there}"
+                f"differentiate: wrt {show(item)} is no placeholder or output of graph {graph.name!r}; "
+                f"{candidates(item, [*placeholders, *outputs])}"
             )
         return item, node
     if not isinstance(item, Node):

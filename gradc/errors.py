@@ -7,8 +7,11 @@ around a wrong shape keeps working.
 from __future__ import annotations
 
 import os
+import re
+import reprlib
 import sys
 import sysconfig
+from collections.abc import Iterable
 from enum import Enum, auto
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
@@ -122,23 +125,95 @@ def asked_within() -> bool:
     return False
 
 
+_LISTED = 8
+_COMPARED = 10_000
+_LONGEST_LINE = 2_000
+_MOST_LINES = 400
+
+
+def printable(text: str) -> str:
+    """`text` with what a terminal would act on escaped: control characters, marks of direction, lone surrogates."""
+    return text if text.isprintable() else "".join([c if c.isprintable() else ascii(c)[1:-1] for c in text])
+
+
+class _Shorter(reprlib.Repr):
+    """Reprs of a length that fits into a message, whatever the value is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = 80
+        self.maxother = 120
+        self.maxlong = 40
+
+
+_shorter = _Shorter()
+
+
+def show(value: object) -> str:
+    """The repr of what a user gave, for messages: short, printable, and never an error of its own."""
+    try:
+        return printable(re.sub(r"\s*\n\s*", " ", _shorter.repr(value)))
+    except Exception:  # a repr of the user's may raise anything; integers of over 4300 digits have none
+        return f"<{printable(type(value).__name__)} object>"
+
+
+def listed(names: Iterable[object]) -> str:
+    """`a, b, c`, or the first few and how many more: a list in a message, whatever its length."""
+    texts = [printable(_shortened(str(name))) for name in names]
+    if len(texts) > _LISTED + 1:
+        texts[_LISTED:] = [f"... ({len(texts) - _LISTED} more)"]
+    return ", ".join(texts) or "none"
+
+
+def candidates(name: object, names: Iterable[str]) -> str:
+    """What to write instead of the unknown `name`: `did you mean 'w1'? there are w1, w2, x`."""
+    known = list(names)
+    close = _close_names(name, known) if isinstance(name, str) else []
+    meant = f"did you mean {' or '.join(map(show, close))}? " if close else ""
+    return f"{meant}there {'is' if len(known) == 1 else 'are'} {listed(known)}"
+
+
+def _close_names(name: str, known: list[str]) -> list[str]:
+    import difflib
+
+    same = [other for other in known if other.casefold() == name.casefold()]
+    if same or len(name) > _shorter.maxstring:
+        return same[:3]
+    return difflib.get_close_matches(name, known[:_COMPARED], n=3, cutoff=0.7)
+
+
+def _shortened(text: str, longest: int = 80) -> str:
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]}...{text[-half:]}"
+
+
+def _bounded(message: str) -> str:
+    """`message` as a terminal may show it: no line too long, not too many, nothing in it that is not printable."""
+    if message.isprintable() and len(message) <= _LONGEST_LINE:
+        return message
+    lines = message.split("\n")
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES // 2 : -_MOST_LINES // 2] = [f"  ... ({len(lines) - _MOST_LINES} more lines)"]
+    return "\n".join([printable(_shortened(line, _LONGEST_LINE)) for line in lines])
+
+
 class GradcError(Exception):
     """Base of every error gradc raises on bad input. Its text ends with the user's line, where it does not name one already.
 
     Attributes:
-        message: the text without that line.
+        message: the text without that line, of a bounded length, all of it printable.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self._line = None if "\n  at " in message else user_line()
+        self.message = _bounded(message)
+        super().__init__(self.message)
+        self._line = None if "\n  at " in self.message else user_line()
 
     def __str__(self) -> str:
         if self._line is None:
             return self.message
         file, line = self._line
-        return f"{self.message}\n  at {file}:{line}"
+        return f"{self.message}\n  at {printable(file)}:{line}"
 
 
 class CheckError(GradcError, AssertionError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,61 +16,115 @@ from gradc.errors import (
     FeedError,
     GradcError,
     GraphError,
+    candidates,
+    listed,
+    show,
 )
+from gradc.feeds import as_feed
 from gradc.foreign import is_own, result_of
-from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Node, call_text, concrete_type, describe, has_masked_entries, walk
-from gradc.types import TensorType, bind_shape, check_shape, resolve, show_shape
+from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Node, call_text, concrete_type, describe, operand_lines, walk
+from gradc.types import Dim, TensorType, bind_shape, check_shape, has_dim, names_in, resolve, show_shape
 
 
-def check_feeds(placeholders: Mapping[str, Node], feeds: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, int]]:
+class Needs(NamedTuple):
+    """What has to be known to compute some nodes.
+
+    Attributes:
+        feeds: the names of the placeholders that they are computed from.
+        sizes: the names of the symbolic dimensions in their types and attributes.
+        told: those of `sizes` that no needed placeholder tells, and the other placeholders that do.
+    """
+
+    feeds: tuple[str, ...]
+    sizes: frozenset[str]
+    told: Mapping[str, tuple[str, ...]]
+
+
+def needs_of(placeholders: Mapping[str, Node], roots: Iterable[Node]) -> Needs:
+    """What the values of `roots` hang on, by the graph as it stands: what a pass may find out later changes nothing."""
+    nodes = walk(roots)
+    reached = set(nodes)
+    feeds = {name: node for name, node in placeholders.items() if node in reached}
+    sizes = frozenset().union(*{names_in(value) for node in nodes for value in _values_with_sizes(node)})
+    unknown = sizes - {name for node in feeds.values() for name in _told_by(node)}
+    told = {size: tuple(name for name, node in placeholders.items() if size in _told_by(node)) for size in sorted(unknown)}
+    return Needs(tuple(feeds), sizes, told)
+
+
+def _values_with_sizes(node: Node) -> list[Any]:
+    return [value for value in (node.type.shape, *(v for _, v in node.attrs)) if has_dim(value)]
+
+
+def _told_by(node: Node) -> list[str]:
+    """The symbolic dimensions that the shape of a feed for `node` gives their numbers."""
+    return [size.text for size in node.type.shape if isinstance(size, Dim) and size.is_name]
+
+
+def check_feeds(
+    placeholders: Mapping[str, Node], feeds: Mapping[str, Any], needs: Needs | None = None, exact: Iterable[str] = ()
+) -> tuple[dict[str, Array], dict[str, int]]:
     """Feeds as C-contiguous arrays of the placeholders' dtypes, and the values of the symbolic dimensions.
+
+    Args:
+        needs: what may not be left out; every feed when left out. All that is given is checked.
+        exact: names of feeds that are written to, whose arrays have exactly the placeholder's dtype.
 
     Raises:
         FeedError: one is missing, unknown, or has the wrong dtype or shape.
     """
-    missing = [name for name in placeholders if name not in feeds]
+    missing = [name for name in (placeholders if needs is None else needs.feeds) if name not in feeds]
     if missing:
-        raise FeedError(f"missing feeds: {', '.join(f'{n} ({placeholders[n].type})' for n in missing)}")
-    extra = [name for name in feeds if name not in placeholders]
-    if extra:
-        raise FeedError(f"unknown feeds: {', '.join(map(repr, extra))}; the placeholders are {', '.join(placeholders) or 'none'}")
+        raise FeedError(f"missing feeds: {_meant(missing, placeholders, feeds)}")
     arrays: dict[str, Array] = {}
     dims: dict[str, int] = {}
-    for name, node in placeholders.items():
-        arrays[name] = as_feed(name, node, feeds[name])
-        if arrays[name].shape != node.shape:
-            bind_shape(node.shape, arrays[name].shape, dims, f"feed {name!r} ({node.type})")
+    for name, value in feeds.items():
+        node = placeholders.get(name)
+        if node is None:
+            raise _unknown(placeholders, feeds)
+        array = arrays[name] = as_feed(name, node, value, name in exact)
+        if array.shape != node.type.shape:
+            try:
+                bind_shape(node.type.shape, array.shape, dims)
+            except FeedError as error:
+                raise _of_feed(node, error) from None
     if dims:
-        for name, node in placeholders.items():
-            check_shape(node.shape, arrays[name].shape, dims, f"feed {name!r} ({node.type})")
+        _check_expressions(placeholders, arrays, dims)
+    if needs is not None and needs.told:
+        _check_told(needs.told, dims)
     return arrays, dims
 
 
-def as_feed(name: str, node: Node, value: Any) -> Array:
-    """One feed as a C-contiguous array of the placeholder's dtype; Python numbers and lists are weak.
+def _of_feed(node: Node, error: FeedError) -> FeedError:
+    return FeedError(f"feed {node.name!r} ({node.type}): {error.message}")
 
-    Raises:
-        FeedError: it has another dtype.
-    """
-    dtype = node.dtype
-    if isinstance(value, Node):
-        raise FeedError(f"feed {name!r} ({node.type}): got a node, expected a value")
-    if has_masked_entries(value):
-        raise FeedError(f"feed {name!r}: masked entries would count as data; give what stands for them: value.filled(0)")
-    if isinstance(value, (np.ndarray, np.generic)):
-        if value.dtype != dtype and value.dtype.newbyteorder("=") != dtype:
-            raise FeedError(
-                f"feed {name!r}: expected {node.type}, got {value.dtype}{list(value.shape)}; "
-                f"convert it with .astype({str(dtype)!r}) if that is what you mean"
-            )
-        return np.asarray(value, dtype, order="C")
-    try:
-        array = np.asarray(value)
-        if not np.can_cast(array.dtype, dtype, "same_kind") and array.size:
-            raise TypeError(f"{array.dtype} does not fit {dtype}")
-        return np.asarray(value, dtype, order="C")
-    except (TypeError, ValueError, OverflowError) as error:
-        raise FeedError(f"feed {name!r}: expected {node.type}, got {value!r}: {error}") from None
+
+def _check_expressions(placeholders: Mapping[str, Node], arrays: Mapping[str, Array], dims: Mapping[str, int]) -> None:
+    for name, array in arrays.items():
+        node = placeholders[name]
+        try:
+            check_shape(node.type.shape, array.shape, dims)
+        except FeedError as error:
+            raise _of_feed(node, error) from None
+
+
+def _check_told(told: Mapping[str, tuple[str, ...]], dims: Mapping[str, int]) -> None:
+    """Every size that the results hang on has its number."""
+    for size, tellers in told.items():
+        if size not in dims:
+            what = f"feed {' or '.join(tellers)}, whose shape tells it" if tellers else "no placeholder's shape is that size"
+            raise FeedError(f"missing feeds: the symbolic dimension {size} has no value: {what}")
+
+
+def _meant(missing: list[str], placeholders: Mapping[str, Node], feeds: Mapping[str, Any]) -> str:
+    """The missing feeds with their types and, where unknown ones were given, what these may be meant to be."""
+    texts = listed(f"{name} ({placeholders[name].type})" for name in missing)
+    unknown = [name for name in feeds if name not in placeholders]
+    return f"{texts}; {_unknown(placeholders, feeds).message}" if unknown else texts
+
+
+def _unknown(placeholders: Mapping[str, Node], feeds: Mapping[str, Any]) -> FeedError:
+    unknown = [name for name in feeds if name not in placeholders]
+    return FeedError(f"unknown feeds: {listed(map(show, unknown))}; {candidates(unknown[0], placeholders)}")
 
 
 class Trace(Mapping[Node, "Array"]):
@@ -83,33 +137,39 @@ class Trace(Mapping[Node, "Array"]):
 
     def __getitem__(self, node: Node) -> Array:
         if not isinstance(node, Node):
-            raise GraphError(f"a trace is indexed by nodes, got {node!r}")
+            raise GraphError(f"a trace is indexed by nodes, got {show(node)}")
         if node not in self._values:
             _evaluate_into(self._values, walk([node]), self._dims)
         return self._values[node]
 
+    def __contains__(self, node: object) -> bool:
+        return node in self._values
+
     def __iter__(self) -> Iterator[Node]:
-        return iter(self.graph.nodes)
+        return (node for node in self.graph.nodes if node in self._values)
 
     def __len__(self) -> int:
-        return len(self.graph.nodes)
+        return sum(1 for _ in self)
 
     def __str__(self) -> str:
         lines = []
         numbers = {node: k for k, node in enumerate(self.graph.nodes, 1)}
         for node, k in numbers.items():
             what = node.name or ("constant" if node.op is CONSTANT else call_text(node, numbers))
-            value = np.array2string(self._values[node], precision=3, threshold=6, separator=", ").replace("\n", "")
+            value = "not fed"
+            if node in self._values:
+                value = np.array2string(self._values[node], precision=3, threshold=6, separator=", ").replace("\n", "")
             lines.append(f"v{k:<4} = {what:<28} = {value}")
         return "\n".join(lines)
 
 
-def evaluate(graph: Graph, feeds: Mapping[str, Any] | None = None, **named: Any) -> Trace:
+def evaluate(graph: Graph, feeds: Mapping[str, Any] | None = None, /, **named: Any) -> Trace:
     """The value of every node of `graph`, computed in order, one at a time.
 
     Args:
         graph: any graph.
-        feeds: a value per placeholder name; also as keywords.
+        feeds: a value per placeholder name; also as keywords. Placeholders that no output needs may be left out: the trace has
+            no value for these, nor for what hangs on them.
 
     Raises:
         FeedError: a feed is missing, unknown, or has the wrong dtype or shape.
@@ -119,9 +179,10 @@ def evaluate(graph: Graph, feeds: Mapping[str, Any] | None = None, **named: Any)
         raise ArgumentError(f"evaluate: expected a graph, got {type(graph).__name__}")
     if not isinstance(feeds, Mapping | None):
         raise ArgumentError(f"evaluate: feeds is a mapping from names to values, got {type(feeds).__name__}")
-    arrays, dims = check_feeds(graph.placeholders, {**(feeds or {}), **named})
-    values = {node: arrays[name] for name, node in graph.placeholders.items()}
-    _evaluate_into(values, list(graph.nodes), dims)
+    placeholders = graph.placeholders
+    arrays, dims = check_feeds(placeholders, {**(feeds or {}), **named}, needs_of(placeholders, graph.outputs.values()))
+    values = {placeholders[name]: array for name, array in arrays.items()}
+    _evaluate_into(values, [node for node in graph.nodes if node.op is not PLACEHOLDER], dims)
     return Trace(graph, values, dims)
 
 
@@ -131,7 +192,9 @@ def _evaluate_into(values: dict[Node, Array], nodes: list[Node], dims: dict[str,
             if node in values:
                 continue
             if node.op is PLACEHOLDER:
-                raise GraphError(f"{describe(node)} was not fed")
+                raise FeedError(
+                    f"{describe(node)} was not fed, so that it has no value, nor has what hangs on it: feed {node.name}"
+                )
             values[node] = evaluate_node(node, [values[i] for i in node.inputs], dims)
 
 
@@ -154,7 +217,7 @@ def _no_value(node: Node, error: Exception) -> str:
     """Which node failed, in the user's words: an adjoint is told by the node it is the adjoint of."""
     primal = node.origin.primal
     of = f"\n  in the {node.origin.role} of {describe(primal)}" if primal is not None else ""
-    operands = "".join(f"\n  operand {k}: {describe(i)}" for k, i in enumerate(node.inputs))
+    operands = operand_lines(node.inputs)
     why = error.message if isinstance(error, GradcError) else str(error) or type(error).__name__
     return f"{describe(node)} has no value here: {why}{of}{operands}"
 

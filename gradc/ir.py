@@ -11,7 +11,6 @@ import gc
 import itertools
 import keyword
 import math
-import reprlib
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,6 +38,9 @@ from gradc.errors import (
     TraceError,
     UnsupportedError,
     VerifyError,
+    candidates,
+    listed,
+    show,
     user_line,
 )
 from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, by_expression, key_of, size_of
@@ -52,6 +54,7 @@ Array = np.ndarray[Any, Any]
 Attrs = tuple[tuple[str, Any], ...]
 
 _serials = itertools.count(1)
+_TOLD_OPERANDS = 8
 
 
 # --- where nodes come from ---------------------------------------------------------------------------
@@ -392,8 +395,15 @@ def concrete_type(node: Node, operands: tuple[TensorType, ...], attrs: Attrs, di
         raise FeedError(f"{describe(node)} has no value where {sizes}: {error.message}") from None
 
 
+def operand_lines(operands: Sequence[Node]) -> str:
+    """A line of a message for each operand, or for the first few."""
+    lines = [f"\n  operand {k}: {describe(n)}" for k, n in enumerate(operands[:_TOLD_OPERANDS])]
+    more = len(operands) - _TOLD_OPERANDS
+    return "".join([*lines, f"\n  and {more} operands more"] if more > 0 else lines)
+
+
 def _located(error: GradcError, op: Op, inputs: tuple[Node, ...]) -> GradcError:
-    operands = "".join(f"\n  operand {k}: {describe(n)}" for k, n in enumerate(inputs))
+    operands = operand_lines(inputs)
     where = (_context.origin or user_origin()).location
     message = error.message if error.message.startswith(op.name) else f"{op.name}: {error.message}"
     return type(error)(f"{message}{operands}\n  at {where}")
@@ -478,15 +488,18 @@ def _as_array(value: Any, dtype: Any, where: str) -> Array:
     if has_masked_entries(value):
         raise ArgumentError(f"{where}: masked entries would count as data; give what stands for them: value.filled(0), np.where")
     try:
-        array = np.array(value, dtype=dtype, order="C")
+        with np.errstate(over="ignore", invalid="raise"):
+            array = np.array(value, dtype=dtype, order="C")
+    except FloatingPointError:
+        raise DTypeError(
+            f"{where}: {show(value)} holds what is no {np.dtype(dtype)}: NaN, infinity, or beyond its bounds"
+        ) from None
     except OverflowError as error:
         raise DTypeError(f"{where}: {error}") from None
     except (ValueError, TypeError) as error:
-        raise ArgumentError(f"{where}: {reprlib.repr(value)} is not an array of numbers: {error}") from None
+        raise ArgumentError(f"{where}: {show(value)} is not an array of numbers: {error}") from None
     if array.dtype.kind not in "biuf":
-        raise DTypeError(
-            f"{where}: {reprlib.repr(value)} is {array.dtype}, and gradc computes in bool, integers and float16/32/64"
-        )
+        raise DTypeError(f"{where}: {show(value)} is {array.dtype}, and gradc computes in bool, integers and float16/32/64")
     return array.astype(as_dtype(array.dtype, where), copy=False)
 
 
@@ -541,7 +554,8 @@ def _lifted(value: Any, strong: list[Any], where: str) -> Node:
 @lru_cache(maxsize=1024)
 def _weak_float(value: float, sign: float, dtype: DType) -> tuple[Attrs, TensorType]:
     """What the nodes of a number share: a loop that builds 100,000 of them keeps one array. `sign` tells 0.0 from -0.0."""
-    array = np.array(value, dtype)
+    with np.errstate(over="ignore"):  # beyond the largest it is infinite, as in NumPy
+        array = np.array(value, dtype)
     array.flags.writeable = False
     return (("value", Const(array)),), TensorType((), dtype)
 
@@ -560,7 +574,7 @@ def _weak_dtype(value: Any, strong: list[Any], where: str) -> Any:
     if dtype.kind in "iu" and isinstance(value, int):
         info = np.iinfo(dtype)
         if not info.min <= value <= info.max:
-            raise DTypeError(f"{where}: the Python integer {value} is out of bounds for {dtype}; cast the node first")
+            raise DTypeError(f"{where}: the Python integer {show(value)} is out of bounds for {dtype}; cast the node first")
     return dtype
 
 
@@ -1085,8 +1099,8 @@ class Gradients(Mapping[Any, "Node"]):
     def __getitem__(self, wrt: Any) -> Node:
         found = self._find(wrt)
         if found is None:
-            asked = describe(wrt) if isinstance(wrt, Node) else repr(wrt)
-            raise NamingError(f"grad: {asked} is not a variable of these derivatives; they have {', '.join(self._names)}")
+            asked = describe(wrt) if isinstance(wrt, Node) else show(wrt)
+            raise NamingError(f"grad: {asked} is not a variable of these derivatives; {candidates(wrt, self._names)}")
         return found
 
     def _find(self, wrt: Any) -> Node | None:
@@ -1176,7 +1190,7 @@ class Graph:
             if node.op is PLACEHOLDER:
                 raise GraphError(
                     f"output {name!r} needs {describe(node)}, which is no placeholder of graph {self.name!r}; "
-                    f"its placeholders are {', '.join(self._placeholders) or 'none'}"
+                    f"its placeholders are {listed(self._placeholders)}"
                 )
             for i in node.inputs:
                 if i not in self._checked and i not in found:
@@ -1208,15 +1222,25 @@ class Graph:
         graph._derivative = derivative
         return graph
 
-    def with_outputs(self, outputs: Mapping[str, Node]) -> Graph:
-        """The same placeholders and derivatives, and other outputs."""
-        return Graph.of(self.name, self._placeholders, outputs, derivative=self._derivative)
+    def with_outputs(self, outputs: Mapping[str, Node], feeds: Iterable[str] | None = None) -> Graph:
+        """The same derivatives and placeholders, or those named in `feeds`, and other outputs."""
+        placeholders = self._placeholders if feeds is None else {name: self._placeholders[name] for name in feeds}
+        return Graph.of(self.name, placeholders, outputs, derivative=self._derivative)
 
     def copy(self) -> Graph:
         """The same nodes in a graph of their own."""
         graph = Graph.of(self.name, self._placeholders, self._outputs, self._nodes, self._derivative)
         graph._checked = set(self._checked)
         return graph
+
+    def __copy__(self) -> Graph:
+        return self.copy()
+
+    def __deepcopy__(self, memo: object) -> Graph:
+        return self.copy()
+
+    def __reduce__(self) -> NoReturn:
+        raise GraphError("a graph cannot be pickled: keep the program that builds it")
 
     # reading
 
@@ -1293,14 +1317,14 @@ class Graph:
         return newest
 
     def _derivative_of(self, node: Node, derivative: Derivative, found: Mapping[Node, Node]) -> Node:
-        if node in found:
+        if isinstance(node, Node) and node in found:
             return found[node]
         self.number(node)
         if id(derivative) not in self._influential:
             self._influential[id(derivative)] = _influential(self, derivative)
         if node in self._influential[id(derivative)]:
             raise GraphError(
-                f"the derivative of {derivative.of!r} with respect to {', '.join(derivative.wrt)} does not go through "
+                f"the derivative of {derivative.of!r} with respect to {listed(derivative.wrt)} does not go through "
                 f"{describe(node)}; differentiate with respect to it"
             )
         with origin_of_new_nodes(Origin(Role.CONSTANT, primal=node)):
@@ -1320,7 +1344,7 @@ class Graph:
         if self._numbers is None:
             self._numbers = {n: k for k, n in enumerate(self.nodes, 1)}
         if not isinstance(node, Node) or node not in self._numbers:
-            raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else repr(node)}")
+            raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else show(node)}")
         return self._numbers[node]
 
     # going on

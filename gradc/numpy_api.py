@@ -264,7 +264,7 @@ def spec(shape: Any = (), dtype: Any = "float64") -> TensorType:
     return TensorType(as_shape(shape, "spec"), as_dtype(dtype, "spec"))
 
 
-def trace(fn: Callable[..., Any], *specs: Any, **named: Any) -> Graph:
+def trace(fn: Callable[..., Any], /, *specs: Any, **named: Any) -> Graph:
     """The graph of a plain NumPy function: `fn` is called once, on nodes.
 
     Arguments are given as to `fn`. Each `spec` becomes a placeholder with the name of its parameter, also within lists,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradc.errors import FeedError
 from gradc.foreign import is_own
 from gradc.ir import CONSTANT, PLACEHOLDER, Array, Call, Graph, Kernel, Node, concrete_type
 from gradc.ordering import dependent_on, greedy_order, greedy_order_from_the_end, peak_of, updates_early
@@ -23,6 +24,7 @@ from gradc.types import TensorType, resolve
 _SMALL_BYTES = 1 << 18
 _GREEDY_NODES = 4096
 _WAITS_PER_NODE = 16
+_SMALLER_SIZES = (1 << 16, 1 << 10, 64)
 
 
 class Home(Enum):
@@ -116,7 +118,7 @@ def make_plan(
     before they run: what a schedule of many small calls wants. Only where `tiled`, loops compute long arrays.
     """
     types, attrs = _concrete(graph, dims)
-    layout = _Layout(types, attrs)
+    layout = _layout_of(graph, dims, types, attrs)
     kernels = {n: _kernel(n, types, attrs.get(n, {})) for n in graph.nodes if n.inputs and not layout.is_view(n)}
     fallible = {n for n, kernel in kernels.items() if may_raise(n, kernel)}
     before = _before_updates(graph, [n for n in graph.nodes if n.inputs], updates, layout, fallible)
@@ -177,6 +179,20 @@ def nbytes_of(node_type: TensorType) -> int:
 # --- views -------------------------------------------------------------------------------------------
 
 
+class _CopyNeededError(Exception):
+    """No view has that shape."""
+
+
+class _Model(np.ndarray[Any, Any]):
+    """An array of which shape and strides count: its entries are never touched, so that a reshape of it is a view or nothing."""
+
+    def reshape(self, *shape: Any, **options: Any) -> Any:
+        try:
+            return super().reshape(*shape, **{**options, "copy": False})
+        except ValueError:
+            raise _CopyNeededError from None
+
+
 class _Layout:
     """Which results NumPy can make as views, found out on arrays of the same strides."""
 
@@ -184,25 +200,55 @@ class _Layout:
         self._types = types
         self._attrs = attrs
         self._models: dict[Node, Array] = {}
+        self._views: set[Node] = set()
+        for node in types:
+            if node.op.view and self._has_view(node):
+                self._views.add(node)
 
     def model(self, node: Node) -> Array:
-        """An array laid out as the value of `node` will be; its entries are never touched."""
+        """An array laid out as the value of `node` will be."""
         found = self._models.get(node)
         if found is None:
             node_type = self._types[node]
-            found = self._models[node] = np.empty(node_type.shape, node_type.dtype)
+            found = self._models[node] = np.empty(node_type.shape, node_type.dtype).view(_Model)
         return found
 
     def is_view(self, node: Node) -> bool:
-        """True when `node` can be a view of its operand. What others declare a view is evaluated, and copied: it may be none."""
-        if not node.op.view or not is_own(node.op):
+        """True when `node` can be a view of its operand."""
+        return node in self._views
+
+    def _has_view(self, node: Node) -> bool:
+        """What others declare a view is evaluated, and copied: it may be none."""
+        if not is_own(node.op):
             return False
         operand = self.model(node.inputs[0])
-        result = node.op.evaluate(operand, **self._attrs.get(node, {}))
+        try:
+            result = node.op.evaluate(operand, **self._attrs.get(node, {}))
+        except _CopyNeededError:
+            return False
         if result.size and not np.may_share_memory(result, operand):
             return False
-        self._models[node] = result
+        self._models[node] = result.view(_Model)
         return True
+
+
+def _layout_of(
+    graph: Graph, dims: Mapping[str, int], types: Mapping[Node, TensorType], attrs: Mapping[Node, dict[str, Any]]
+) -> _Layout:
+    """The layout for `dims`; where no array has so many entries, which is asked for figures only, that for smaller sizes.
+
+    What is a view hangs on how strides follow from each other, and sizes of more than a few entries are all alike in that.
+    """
+    try:
+        return _Layout(types, attrs)
+    except (MemoryError, ValueError) as error:  # the latter for what NumPy cannot count
+        refused = error
+    for most in _SMALLER_SIZES:
+        try:
+            return _Layout(*_concrete(graph, {name: min(size, most) for name, size in dims.items()}))
+        except (MemoryError, ValueError):  # FeedError among them: no value for these
+            continue
+    raise FeedError(f"graph {graph.name!r} cannot be laid out in memory: {refused}")
 
 
 # --- order -------------------------------------------------------------------------------------------

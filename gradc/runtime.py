@@ -14,18 +14,34 @@ import numpy as np
 from gradc.backends.bound import LongProgram
 from gradc.backends.numpy import Program, Run
 from gradc.backends.targets import Targets, out_arrays, update_targets
-from gradc.errors import ArgumentError, EvaluationError, FeedError, NamingError
-from gradc.interpret import cause_of, check_feeds, located
-from gradc.ir import Array, Graph, Node, as_name, paused_collector
+from gradc.errors import (
+    ArgumentError,
+    EvaluationError,
+    FeedError,
+    GradcError,
+    GraphError,
+    NamingError,
+    ShapeError,
+    candidates,
+    listed,
+    show,
+)
+from gradc.interpret import Needs, cause_of, check_feeds, located, needs_of
+from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Node, as_name, describe, paused_collector, walk
 from gradc.measure import Memory, Profile, memory_of, profile
 from gradc.passes import DEFAULT, PassReport, optimise
 from gradc.plan import Plan, make_plan
-from gradc.types import Dim, as_size, resolve_shape
+from gradc.types import as_integer, as_size, names_in, resolve_shape
 
-_KEPT_PROGRAMS = 8
+_KEPT_PROGRAMS = 256
+_KEPT_ANYWAY = 8
+_KEPT_BYTES = 1 << 28
+_NODE_BYTES = 1 << 12
 _LONG_NODES = 1000
 _SMALL_BYTES = 1 << 16
-_TYPICAL_SIZE = 64
+_TYPICAL_SIZES = (64, 1024, 12, 60, 2, 1, 0)
+
+_Key = tuple[tuple[str, int], ...]
 
 
 def compile(
@@ -36,8 +52,9 @@ def compile(
     passes: Sequence[Any] | None = None,
     updates: Mapping[str, str] | None = None,
     validate: bool = False,
+    cache_size: int | None = None,
 ) -> Executable:
-    """Compile `graph` to a function of its placeholders.
+    """Compile `graph` to a function of the placeholders that the outputs need; the others may be fed, and are checked then.
 
     Args:
         graph: left as it is.
@@ -47,6 +64,9 @@ def compile(
         updates: placeholder name -> output name: a call ends by writing the output's value into the fed array.
         validate: evaluate the graph after each pass against the graph before it, at random and special points. It takes many
             times as long; for tests of passes and ops of one's own.
+        cache_size: for how many sets of sizes of symbolic dimensions the programs are kept, those used last. Each holds the
+            memory that one call works in, so when left out there are at most 256, and beyond the last 8 only as many as
+            take 256 MiB together: any number of small batch sizes, and few of large ones.
 
     Raises:
         GradcError: a name is unknown, or an update's type differs from its placeholder's.
@@ -59,15 +79,18 @@ def compile(
     updates = _update_names(updates)
     wanted = _wanted(graph, outputs, updates)
     _check_updates(graph, updates)
-    named = graph.outputs
-    roots = {name: named[name] for name in dict.fromkeys([*wanted, *updates.values()])}
+    if cache_size is not None and as_integer(cache_size, "compile: cache_size") < 1:
+        raise ArgumentError(f"compile: cache_size is at least 1, got {show(cache_size)}")
+    outputs_of, placeholders = graph.outputs, graph.placeholders
+    roots = {name: outputs_of[name] for name in dict.fromkeys([*wanted, *updates.values()])}
+    needs = needs_of(placeholders, [*roots.values(), *(placeholders[target] for target in updates)])
     report: list[PassReport] = []
     chosen = DEFAULT if passes is None else passes
     if not isinstance(chosen, Sequence):
         raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {passes!r}")
     with paused_collector():
-        optimised = optimise(graph.with_outputs(roots), chosen, report, validate=validate)
-    return Executable(optimised, graph.placeholders, wanted, updates, report)
+        optimised = optimise(graph.with_outputs(roots, needs.feeds), chosen, report, validate=validate)
+    return Executable(optimised, placeholders, needs, wanted, updates, report, cache_size)
 
 
 def _wanted(graph: Graph, outputs: Sequence[str] | str | None, updates: Mapping[str, str]) -> tuple[str, ...]:
@@ -79,7 +102,7 @@ def _wanted(graph: Graph, outputs: Sequence[str] | str | None, updates: Mapping[
     names = [as_name(n, "compile: outputs") for n in ((outputs,) if isinstance(outputs, str) else outputs)]
     for name in names:
         if name not in known:
-            raise NamingError(f"compile: {name!r} is no output; the outputs are {', '.join(known) or 'none'}")
+            raise NamingError(f"compile: {show(name)} is no output; {candidates(name, known)}")
     return tuple(dict.fromkeys(n for n in names if n not in sources))
 
 
@@ -94,17 +117,27 @@ def _check_updates(graph: Graph, updates: Mapping[str, str]) -> None:
     placeholders, outputs = graph.placeholders, graph.outputs
     for target, source in updates.items():
         if target not in placeholders:
-            raise NamingError(f"compile: updates names {target!r}, which is no placeholder")
+            raise NamingError(f"compile: updates names {show(target)}, no placeholder; {candidates(target, placeholders)}")
         if source not in outputs:
-            raise NamingError(f"compile: updates names {source!r}, which is no output")
+            raise NamingError(f"compile: updates names {show(source)}, which is no output; {candidates(source, outputs)}")
         old, new = placeholders[target], outputs[source]
         if old.type != new.type:
-            raise ArgumentError(f"compile: update of {target!r} ({old.type}) by {source!r} ({new.type}): the types differ")
+            raise ArgumentError(
+                f"compile: update of {target!r} ({old.type}) by {source!r} ({new.type}): the types differ{_why_as_wide(old, new)}"
+            )
 
 
-def _names(placeholders: Mapping[str, Node]) -> set[str]:
-    """The symbolic dimensions that the shapes of `placeholders` name."""
-    return {size.text for node in placeholders.values() for size in node.shape if isinstance(size, Dim) and size.is_name}
+def _why_as_wide(old: Node, new: Node) -> str:
+    """What made an update's dtype another than its placeholder's: where the other dtype came in, and the cast that helps."""
+    dtype = new.dtype
+    if old.dtype == dtype or old.dtype.kind != "f":
+        return ""
+    first = next((n for n in walk([new]) if n.dtype == dtype and all(i.dtype != dtype for i in n.inputs)), new)
+    if first.op is CONSTANT:
+        return f"\n  it is {dtype} since a {describe(first)} is {dtype}: write np.{old.dtype}(...), or a Python number"
+    if first.op is PLACEHOLDER:
+        return f"\n  it is {dtype} since {describe(first)} is {dtype}: declare that {old.dtype}"
+    return f"\n  it is {dtype} since {describe(first)} is {dtype}: cast that by .astype({str(old.dtype)!r})"
 
 
 class Executable:
@@ -122,25 +155,37 @@ class Executable:
         self,
         graph: Graph,
         placeholders: Mapping[str, Node],
+        needs: Needs,
         outputs: tuple[str, ...],
         updates: Mapping[str, str],
         report: Sequence[PassReport],
+        cache_size: int | None = None,
     ) -> None:
         self.graph = graph
         self.report = tuple(report)
         self._placeholders = dict(placeholders)
+        self._needs = needs
+        self._sizes = tuple(sorted(needs.sizes))
         self._outputs = outputs
         self._updates = dict(updates)
-        self._programs: OrderedDict[tuple[tuple[str, int], ...], _Pool] = OrderedDict()
-        self._lock = threading.Lock()
+        self._programs = _Programs(cache_size)
         self._newest: _Pool | None = None
-        self._count = len(self._placeholders)
+        self._count = len(needs.feeds)
         self._ordered = _getter(tuple(graph.placeholders))
-        if _names(placeholders) - _names(graph.placeholders):
-            self._count = -1  # a size that only a feed without use tells: every call looks at all feeds
+        if needs.told or graph.placeholders.keys() != set(needs.feeds):
+            self._count = -1  # a feed that the program does not read, but which is checked: every call looks at all feeds
 
     def __repr__(self) -> str:
-        return f"<Executable {self.graph.name!r}: {', '.join(self._placeholders)} -> {', '.join(self._outputs)}>"
+        return f"<Executable {self.graph.name!r}: {listed(self._needs.feeds)} -> {listed(self._outputs)}>"
+
+    def __copy__(self) -> Executable:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Executable:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise GraphError("an executable cannot be pickled: keep the program that builds its graph, and compile it where it runs")
 
     def __call__(
         self, feeds: Mapping[str, Any] | None = None, /, out: Mapping[str, Array] | None = None, **named: Any
@@ -148,12 +193,13 @@ class Executable:
         """Run it.
 
         Args:
-            feeds: a value per placeholder name; or as keywords.
-            out: arrays to write outputs into instead of new ones, by output name.
+            feeds: a value per placeholder name; or as keywords. Placeholders that no output needs may be left out.
+            out: arrays to write outputs into instead of new ones, by output name. Where a placeholder is called `out`, the
+                keyword is its value, unless the mapping has one already.
 
         Raises:
-            FeedError: a feed is missing, unknown, of the wrong dtype or shape, or an array to write to does not
-                fit; nothing has run then.
+            FeedError: a feed is missing, unknown, of the wrong shape, or of a dtype that cannot be cast without loss, or an
+                array to write to does not fit; nothing has run then.
             EvaluationError, BoundsError: an op has no value for its operands' values (the inverse of a singular matrix, an
                 index beyond the end), or raised what is its cause; nothing was written then. The message names the node and
                 the user's line.
@@ -164,7 +210,7 @@ class Executable:
             try:
                 named = {**feeds, **named}
             except TypeError:
-                raise FeedError(f"feeds are keywords or one mapping from names to values, got {type(feeds).__name__}") from None
+                named = _merged(feeds, named)
         pool = self._newest
         if pool is not None and out is None and len(named) == self._count:
             try:
@@ -188,9 +234,11 @@ class Executable:
 
     def _call_checked(self, given: Mapping[str, Any], out: Mapping[str, Array] | None) -> dict[str, Array]:
         """The way of feeds that are not exactly as planned: converted, or refused."""
-        arrays, dims = check_feeds(self._placeholders, given)
+        if out is not None and "out" in self._placeholders and "out" not in given:
+            return self({**given, "out": out})
+        arrays, dims = check_feeds(self._placeholders, given, self._needs, self._updates)
         targets = self._check_targets(given, arrays)
-        pool = self._pool(tuple(sorted(dims.items())))
+        pool = self._pool(tuple([(size, dims[size]) for size in self._sizes]))
         plan = pool.program.plan
         into = {} if out is None else self._check_out(out, given, arrays, plan)
         arguments = [arrays[name] for name in self.graph.placeholders]
@@ -218,18 +266,8 @@ class Executable:
             raise error
         raise raised from cause_of(error)
 
-    def _pool(self, key: tuple[tuple[str, int], ...]) -> _Pool:
-        with self._lock:
-            found = self._programs.get(key)
-            if found is not None:
-                self._programs.move_to_end(key)
-                return found
-        pool = _Pool(self._program(dict(key)))
-        with self._lock:
-            pool = self._programs.setdefault(key, pool)
-            while len(self._programs) > _KEPT_PROGRAMS:
-                self._programs.popitem(last=False)
-        return pool
+    def _pool(self, key: _Key) -> _Pool:
+        return self._programs.get(key) or self._programs.keep(key, _Pool(self._program(dict(key))))
 
     def _program(self, dims: Mapping[str, int]) -> Program | LongProgram:
         with paused_collector():
@@ -260,48 +298,83 @@ class Executable:
 
     @property
     def source(self) -> str:
-        """The emitted program, with the layout of its memory; of the call before, where dimensions are symbolic.
+        """The emitted program, with the layout of its memory: of the call before.
+
+        Where dimensions are symbolic and no call has given them numbers yet, it is the program for sizes chosen here, and its
+        first line says so.
 
         Raises:
-            FeedError: dimensions are symbolic and no call has given them numbers yet.
+            FeedError: the sizes chosen have no program (an index beyond the end); any call will have one.
         """
         pool = self._newest
-        return (pool or self._pool(())).program.source
+        if pool is not None:
+            return pool.program.source
+        if not self._sizes:
+            return self._pool(()).program.source
+        sizes = self._typical(frozenset(self._sizes), {})
+        chosen = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+        return f"# no call has given sizes yet: the program for {chosen}\n{self._program(sizes).source}"
 
-    def memory(self, **dims: int) -> Memory:
+    def _typical(self, unknown: frozenset[str], given: Mapping[str, int]) -> dict[str, int]:
+        """`given`, and sizes for the names in `unknown` for which the graph has values: the first of some common ones."""
+        error: GradcError | None = None
+        for size in _TYPICAL_SIZES:
+            sizes = {**dict.fromkeys(sorted(unknown), size), **given}
+            try:
+                self._plan(sizes, tiled=False)
+            except GradcError as refused:
+                error = error or refused
+                continue
+            return sizes
+        raise FeedError(f"no sizes that were tried have a program: {error.message if error else ''}; call it with feeds first")
+
+    def memory(self, dims: Mapping[str, int] | None = None, /, **named: int) -> Memory:
         """The bytes of one call: arena, constants, outputs, peak, the live set at each step.
 
         Args:
-            dims: values of the symbolic dimensions; without them the figures are sympy expressions, of a schedule without
-                tiles: how many of those long arrays need, only their lengths tell.
+            dims: values of the symbolic dimensions, as keywords or one mapping; without them the figures are sympy
+                expressions, of a schedule without tiles: how many of those long arrays need, only their lengths tell.
 
         Raises:
-            FeedError: a dimension is not of this graph.
+            ArgumentError: `dims` is no mapping.
+            FeedError: a dimension is not of this graph, or the graph has no values for these.
             ShapeError: its value is negative or no integer.
         """
-        names = {name for node in self.graph.placeholders.values() for s in node.shape if isinstance(s, Dim) for name in s.names}
-        wrong = dims.keys() - names
+        if dims is not None and not isinstance(dims, Mapping):
+            raise ArgumentError(f"memory: sizes are keywords or one mapping from names to integers, got {show(dims)}")
+        given = {name: _as_number(name, size) for name, size in {**(dims or {}), **named}.items()}
+        known = {*self._sizes, *(name for node in self._placeholders.values() for name in names_in(node.shape))}
+        wrong = [name for name in given if name not in known]
         if wrong:
-            raise FeedError(f"memory: {', '.join(sorted(wrong))} is no dimension; there are {', '.join(sorted(names)) or 'none'}")
-        for name, size in dims.items():
-            as_size(size, f"memory: {name}")
-        unknown = frozenset(names - dims.keys())
-        sizes = {**dict.fromkeys(unknown, _TYPICAL_SIZE), **dims}
+            raise FeedError(f"memory: {listed(map(show, wrong))} is no dimension; {candidates(wrong[0], sorted(known))}")
+        unknown = frozenset(self._sizes) - given.keys()
+        sizes = {name: given[name] for name in self._sizes if name in given}
+        if unknown:
+            sizes = self._typical(unknown, sizes)
         return memory_of(self._plan(sizes, resident=self._is_long(sizes), tiled=not unknown), unknown)
 
-    def profile(self, feeds: Mapping[str, Any] | None = None, /, repeat: int = 100, **named: Any) -> Profile:
+    def profile(self, feeds: Mapping[str, Any] | None = None, /, repeat: Any = 100, **named: Any) -> Profile:
         """Run `repeat` times with a clock after every step. The feeds are copied: updates do not reach them.
+
+        Args:
+            feeds: as of a call.
+            repeat: how often. Where a placeholder is called `repeat`, the keyword is its value, unless the mapping has one.
 
         Raises:
             FeedError: as a call does.
-            ArgumentError: `repeat` is not positive.
+            ArgumentError: `repeat` is no positive integer.
         """
-        if repeat < 1:
-            raise ArgumentError(f"profile: repeat is at least 1, got {repeat}")
-        arrays, dims = check_feeds(self._placeholders, {**(feeds or {}), **named})
-        given = {name: array.copy() for name, array in arrays.items()}
+        values = _merged(feeds or {}, named)
+        if "repeat" in self._placeholders and "repeat" not in values:
+            values, repeat = {**values, "repeat": repeat}, 100
+        count = as_integer(repeat, "profile: repeat")
+        if count < 1:
+            raise ArgumentError(f"profile: repeat is at least 1, got {count}")
+        arrays, dims = check_feeds(self._placeholders, values, self._needs, self._updates)
+        given = {name: array.copy() for name, array in arrays.items() if name in self._needs.feeds or self._needs.told}
         arguments = [given[name] for name in self.graph.placeholders]
-        return profile(self._plan(dims), arguments, [given[t] for t in self._updates], lambda: self(given), repeat)
+        plan = self._plan({size: dims[size] for size in self._sizes})
+        return profile(plan, arguments, [given[t] for t in self._updates], lambda: self(given), count)
 
     def _check_targets(self, given: Mapping[str, Any], arrays: Mapping[str, Array]) -> Targets:
         """What updates write to: an array, writable, exact in dtype, overlapping no other feed."""
@@ -332,6 +405,60 @@ class _Pool:
     def __init__(self, program: Program | LongProgram) -> None:
         self.program = program
         self.free: list[Run] = []
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds, about: an arena, and what a plan and its text take for each node."""
+        plan = self.program.plan
+        return plan.arena_bytes + _NODE_BYTES * len(plan.order)
+
+
+class _Programs:
+    """The programs used last, by sizes: as many as asked for, or as fit into a bounded amount of memory."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._pools: OrderedDict[_Key, _Pool] = OrderedDict()
+        self._nbytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: _Key) -> _Pool | None:
+        with self._lock:
+            found = self._pools.get(key)
+            if found is not None:
+                self._pools.move_to_end(key)
+            return found
+
+    def keep(self, key: _Key, pool: _Pool) -> _Pool:
+        """`pool`, or the one of another thread that was as fast."""
+        with self._lock:
+            kept = self._pools.setdefault(key, pool)
+            if kept is pool:
+                self._nbytes += pool.nbytes
+            while self._are_too_many():
+                _, oldest = self._pools.popitem(last=False)
+                self._nbytes -= oldest.nbytes
+            return kept
+
+    def _are_too_many(self) -> bool:
+        count = len(self._pools)
+        if self._limit is not None:
+            return count > self._limit
+        return count > _KEPT_PROGRAMS or (count > _KEPT_ANYWAY and self._nbytes > _KEPT_BYTES)
+
+
+def _merged(feeds: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {**feeds, **named}
+    except TypeError:
+        raise FeedError(f"feeds are keywords or one mapping from names to values, got {type(feeds).__name__}") from None
+
+
+def _as_number(name: str, size: object) -> int:
+    number = as_size(size, f"memory: {name}")
+    if not isinstance(number, int):
+        raise ShapeError(f"memory: {name}: expected an integer, got {show(size)}")
+    return number
 
 
 def _getter(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

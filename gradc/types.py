@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 import numpy as np
 
 from gradc import sizes
-from gradc.errors import ArgumentError, DimensionError, DTypeError, FeedError, GradcError, ShapeError, asked_within
+from gradc.errors import ArgumentError, DimensionError, DTypeError, FeedError, GradcError, ShapeError, asked_within, show
 
 if TYPE_CHECKING:
     import sympy
@@ -56,6 +56,12 @@ def by_expression() -> Iterator[None]:
 _KINDS = "biuf"
 _bits_of_float = struct.Struct("d").pack
 _MAX_FLOAT_BYTES = 8
+_LARGEST_SIZE = np.iinfo(np.intp).max
+_DTYPE_NAMES = frozenset(
+    [f"{kind}{bits}" for kind in ("int", "uint", "float", "complex") for bits in ("", 8, 16, 32, 64, 128)]
+    + ["bool", "half", "single", "double", "longdouble", "object", "datetime64", "timedelta64", "bfloat16"]
+)
+_DTYPE_CODES = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"])
 
 
 class Dim:
@@ -180,7 +186,7 @@ class Dim:
         if not isinstance(other, (bool, int, float, complex, np.generic, np.ndarray, Dim)):
             unsupported: Size = NotImplemented
             return unsupported
-        self._no_number(f"{operator} with {other!r}")
+        self._no_number(f"{operator} with {show(other)}")
 
     def _no_number(self, asked: str, instead: str = "") -> NoReturn:
         instead = instead or "use it in shapes (gc.zeros((n, 3)), x.reshape(n, 3)), as an operand beside a node (x.sum() / n)"
@@ -276,14 +282,18 @@ def as_size(value: object, where: str = "shape") -> Size:
     if isinstance(value, Dim):
         return value
     if isinstance(value, str):
+        _refuse_dtype(value, where)
         if not value.isidentifier():
-            raise ShapeError(f"{where}: a symbolic dimension is named by an identifier, got {value!r}")
-        return Dim(value)
+            raise ShapeError(f"{where}: a symbolic dimension is named by an identifier, got {show(value)}")
+        return Dim(str.__str__(value))
+    _refuse_dtype(value, where)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise ShapeError(f"{where}: a dimension is an integer or a name, got {value!r}")
+        raise ShapeError(f"{where}: a dimension is an integer or a name, got {show(value)}")
     size = as_integer(value, f"{where}: a dimension")
     if size < 0:
-        raise ShapeError(f"{where}: a dimension cannot be negative, got {size}")
+        raise ShapeError(f"{where}: a dimension cannot be negative, got {show(size)}")
+    if size > _LARGEST_SIZE:
+        raise ShapeError(f"{where}: no array has a dimension of {show(size)}: NumPy counts to {_LARGEST_SIZE}")
     return size
 
 
@@ -291,11 +301,38 @@ def as_shape(value: object, where: str = "shape") -> Shape:
     """A shape from an integer, a name, or an iterable of them."""
     if isinstance(value, np.ndarray) and value.ndim:
         value = value.tolist()
+    if isinstance(value, str) and value in _DTYPE_CODES:
+        raise ShapeError(
+            f"{where}: {value} is a dtype, where a shape belongs: write dtype={value!r}; a dimension of that name is ({value!r},)"
+        )
+    _refuse_dtype(value, where)
     if isinstance(value, (str, Dim)) or hasattr(value, "__index__"):
         return (as_size(value, where),)
-    if not isinstance(value, Iterable):
-        raise ShapeError(f"{where}: expected a tuple of integers and names, got {value!r}")
+    if not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray, set, frozenset, Mapping)):
+        raise ShapeError(f"{where}: expected a tuple of integers and names, got {show(value)}")
     return tuple(as_size(v, where) for v in value)
+
+
+def _refuse_dtype(value: object, where: str) -> None:
+    """A dtype, or its name, is no shape and no dimension, though many a one is an identifier or an object with an index.
+
+    Raises:
+        ShapeError: it is one.
+    """
+    name = _dtype_name(value)
+    if name is not None:
+        raise ShapeError(f"{where}: {show(value)} is a dtype, where a shape belongs: write dtype={name!r}")
+
+
+def _dtype_name(value: object) -> str | None:
+    """The name of the dtype that `value` can only be; None for what may be a dimension."""
+    if isinstance(value, str):
+        known = value in _DTYPE_NAMES or (value not in _DTYPE_CODES and value.lstrip("<>=|") in _DTYPE_CODES)
+        return str.__str__(value) if known else None
+    if not isinstance(value, (type, np.dtype)):
+        return None
+    dtype: DType = np.dtype(value)
+    return dtype.name if dtype.kind != "O" else None
 
 
 def as_dtype(value: object, where: str = "dtype") -> DType:
@@ -306,11 +343,17 @@ def as_dtype(value: object, where: str = "dtype") -> DType:
     """
     try:
         dtype: DType = np.dtype(value)  # type: ignore[call-overload]
-    except TypeError:
-        raise DTypeError(f"{where}: NumPy knows no dtype {value!r}; use a name like 'float32' or 'int64'") from None
-    if dtype.kind not in _KINDS or dtype.itemsize > _MAX_FLOAT_BYTES:
+    except Exception:  # TypeError, ValueError, UnicodeError, SyntaxError, or what an attribute of the user's raises
+        shape = " (a shape comes before the dtype)" if isinstance(value, (int, tuple, list)) else ""
+        raise DTypeError(f"{where}: NumPy knows no dtype {show(value)}{shape}; use a name like 'float32' or 'int64'") from None
+    if not is_supported(dtype):
         raise DTypeError(f"{where}: gradc computes in bool, integers and float16/32/64, not in {dtype}")
     return dtype if dtype.isnative else dtype.newbyteorder("=")
+
+
+def is_supported(dtype: DType) -> bool:
+    """True for a dtype that gradc computes in."""
+    return dtype.kind in _KINDS and dtype.itemsize <= _MAX_FLOAT_BYTES
 
 
 class TensorType(NamedTuple):
@@ -459,13 +502,13 @@ def as_integer(value: Any, what: str) -> int:
         ArgumentError: it is none.
     """
     if not hasattr(value, "__index__"):
-        raise ArgumentError(f"{what} is an integer, got {value!r}")
+        raise ArgumentError(f"{what} is an integer, got {show(value)}")
     try:
         return int(value.__index__())
     except TypeError as error:
         if isinstance(error, GradcError):
             raise
-        raise ArgumentError(f"{what} is an integer, got {value!r}") from None
+        raise ArgumentError(f"{what} is an integer, got {show(value)}") from None
 
 
 def as_number(value: Any, what: str) -> float:
@@ -475,15 +518,15 @@ def as_number(value: Any, what: str) -> float:
         ArgumentError: it is none.
     """
     if not isinstance(value, (bool, int, float, np.bool, np.integer, np.floating)) and getattr(value, "shape", None) != ():
-        raise ArgumentError(f"{what} is a number, got {value!r}")
+        raise ArgumentError(f"{what} is a number, got {show(value)}")
     try:
         return float(value)
     except OverflowError:
-        raise ArgumentError(f"{what} is a number that a float can hold, got {value!r}") from None
+        raise ArgumentError(f"{what} is a number that a float can hold, got {show(value)}") from None
     except (TypeError, ValueError) as error:
         if isinstance(error, GradcError):
             raise
-        raise ArgumentError(f"{what} is a number, got {value!r}") from None
+        raise ArgumentError(f"{what} is a number, got {show(value)}") from None
 
 
 def as_integers(values: Any, what: str) -> list[int]:
@@ -512,38 +555,40 @@ def normalize_axes(axis: object, ndim: int, where: str) -> tuple[int, ...]:
     given = axis if isinstance(axis, (tuple, list)) else (axis,)
     axes = tuple(sorted(normalize_axis(a, ndim, where) for a in given))
     if len(set(axes)) != len(axes):
-        raise ShapeError(f"{where}: axis {axis!r} names the same axis twice")
+        raise ShapeError(f"{where}: axis {show(axis)} names the same axis twice")
     return axes
 
 
-def bind_shape(shape: Shape, actual: tuple[int, ...], dims: dict[str, int], where: str) -> None:
+def bind_shape(shape: Shape, actual: tuple[int, ...], dims: dict[str, int]) -> None:
     """Match `actual` against `shape`, recording the symbolic names in `dims`; expressions of names are for `check_shape`.
 
     Raises:
         FeedError: a size differs, or a name would have two values.
     """
     if len(shape) != len(actual):
-        raise FeedError(f"{where}: expected shape {show_shape(shape)}, got {show_shape(actual)}")
+        raise FeedError(f"expected shape {show_shape(shape)}, got {show_shape(actual)}")
     for size, got in zip(shape, actual, strict=True):
         if isinstance(size, Dim) and not size.is_name:
             continue
         want = size if isinstance(size, int) else dims.setdefault(size.text, got)
         if want != got:
             known = "" if isinstance(size, int) else f" ({size} is {want} already)"
-            raise FeedError(f"{where}: expected shape {show_shape(shape)}{known}, got {show_shape(actual)}")
+            raise FeedError(f"expected shape {show_shape(shape)}{known}, got {show_shape(actual)}")
 
 
-def check_shape(shape: Shape, actual: tuple[int, ...], dims: Mapping[str, int], where: str) -> None:
-    """Match the expressions in `shape` against `actual`, now that every name has its value.
+def check_shape(shape: Shape, actual: tuple[int, ...], dims: Mapping[str, int]) -> None:
+    """Match the expressions in `shape` against `actual`, now that every name that has one has its value.
+
+    An expression of a name without one is left alone: it is of a feed that nothing needs, and so is the name.
 
     Raises:
-        FeedError: a size differs, or depends on a name without a value.
+        FeedError: a size differs, or is negative.
     """
     for size, got in zip(shape, actual, strict=True):
-        if isinstance(size, Dim) and not size.is_name:
+        if isinstance(size, Dim) and not size.is_name and size.names <= dims.keys():
             want = resolve_size(size, dims)
             if want != got:
-                raise FeedError(f"{where}: expected shape {show_shape(shape)} ({size} is {want}), got {show_shape(actual)}")
+                raise FeedError(f"expected shape {show_shape(shape)} ({size} is {want}), got {show_shape(actual)}")
 
 
 def resolve_size(size: Size, dims: Mapping[str, int]) -> int:
@@ -596,3 +641,10 @@ def key_of(value: Any) -> Any:
 def has_dim(value: object) -> bool:
     """True when a `Dim` is in `value`, however deep in tuples."""
     return isinstance(value, Dim) or (isinstance(value, tuple) and any(map(has_dim, value)))
+
+
+def names_in(value: object) -> frozenset[str]:
+    """The names of every `Dim` in `value`, however deep in tuples."""
+    if isinstance(value, Dim):
+        return value.names
+    return frozenset().union(*map(names_in, value)) if isinstance(value, tuple) else frozenset()

@@ -377,7 +377,7 @@ def test_unused_and_integer_wrt():
 FEEDS = {
     "missing": ({}, "missing"),
     "extra": ({"x": np.ones(3), "z": 1.0}, "unknown"),
-    "dtype": ({"x": np.ones(3, "float32")}, "float32"),
+    "dtype": ({"x": np.ones(3, "complex64")}, "complex64"),
     "shape": ({"x": np.ones(4)}, "shape"),
 }
 

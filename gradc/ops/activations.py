@@ -57,7 +57,7 @@ _INF, _NAN = math.inf, math.nan
 
 def _infer_relu(x: TensorType) -> TensorType:
     if x.dtype.kind == "b":
-        raise DTypeError("relu: a boolean has no positive part; cast with .astype first")
+        raise DTypeError("a boolean has no positive part; cast with .astype first")
     return x
 
 
@@ -80,7 +80,9 @@ relu = elementwise(
 )
 relu6 = elementwise(
     "relu6",
-    **recipe(do(np.maximum, "{0}, 0, out={out}"), do(np.minimum, "{out}, 6, out={out}"), inplace=(0,))._asdict(),
+    **recipe(do(np.maximum, "{0}, 0, out={out}"), do(np.minimum, "{out}, 6, out={out}"), inplace=(0,))
+    ._replace(infer=_infer_relu)
+    ._asdict(),
     partials=(lambda x, out: logical_and(greater(x, 0), less(x, 6)),),
     symbolic="Min(Max(a, 0), 6)",
     masks=True,

@@ -1208,6 +1208,7 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     if (a_min is not None and min is not None) or (a_max is not None and max is not None):
         raise ArgumentError("clip: a bound is given twice, as a_min or a_max and as min or max")
     lo, hi = (a_min if min is None else min), (a_max if max is None else max)
+    x = np.asarray(x) if isinstance(x, (bool, int, float)) else x  # a number has its own dtype here, as in NumPy
     if lo is None and hi is None:
         return lift((x,), "clip")[0]
     if lo is None or hi is None:
@@ -1344,8 +1345,9 @@ def floating(x: Any, where: str) -> Node:
 
 @function("conjugate", numpy=(np.conjugate,), samples=cases(lambda: sample(normal(3))))
 def conjugate(x: Any) -> Node:
-    """`np.conjugate`, and `np.real`: the operand itself, since gradc computes in real numbers."""
-    return lift((x,), "conjugate")[0]
+    """`np.conjugate`: the operand itself, since gradc computes in real numbers; bool is int8, as in NumPy."""
+    (node,) = lift((x,), "conjugate")
+    return astype(node, "int8") if node.dtype.kind == "b" else node
 
 
 identity = op(

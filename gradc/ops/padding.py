@@ -306,12 +306,13 @@ def _odd(node: Node, widths: Widths, mode: str) -> Node:
             length = _period(node.shape[axis], size, skip)
             a, b = min(before, length), min(after, length)
             left = 2 * _part(node, axis, 0, 1) - _part(node, axis, skip, skip + a)[_along(axis, slice(None, None, -1))]
-            whole = concatenate([left, node], axis) if a else node
+            whole = concatenate([left.astype(node.dtype), node], axis) if a else node
             if b:  # NumPy has filled the left side already when it turns to the right
                 end = whole.shape[axis]
                 assert isinstance(end, int)
                 chunk = _part(whole, axis, end - skip - b, end - skip, None)[_along(axis, slice(None, None, -1))]
-                whole = concatenate([whole, 2 * _part(whole, axis, end - 1, end) - chunk], axis)
+                right = 2 * _part(whole, axis, end - 1, end) - chunk
+                whole = concatenate([whole, right.astype(node.dtype)], axis)
             node, before, after = whole, before - a, after - b
     return node
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from gradc.errors import printable
 from gradc.ir import CONSTANT, PLACEHOLDER, Graph, Node, Role
-from gradc.show.text import DERIVED, printable, purpose, results_of_rules, source_line
+from gradc.show.text import DERIVED, purpose, results_of_rules, source_line
 
 _COLOURS = {
     Role.FORWARD: ("#dbe9f6", "#3f78a8"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from gradc.errors import printable
 from gradc.ir import SUM_SEED, Graph, Node, Role, call_text, paused_collector
 
 DERIVED = (Role.ADJOINT, Role.PARTIAL, Role.TANGENT)
@@ -62,8 +63,3 @@ def source_line(node: Node) -> str:
     if not node.origin.file:
         return ""
     return f"{printable(os.path.basename(node.origin.file))}:{node.origin.line}"
-
-
-def printable(text: str) -> str:
-    """`text` with what cannot be printed escaped."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
