@@ -199,6 +199,10 @@ class Op:
         commutative: operands may be swapped, bit for bit.
         masks: it selects, so entries of the adjoint that it did not select are exactly zero.
         places: operand 0's entries, or sums of them, among zeros.
+        even: the operand's sign does not matter: f(-x) is f(x).
+        nonnegative: no value is below 0.
+        kinks: `kinks(g, out, *operands, **attrs)`: where the rules give a convention, for there is no derivative; for an op that
+            is not elementwise, of the adjoint's entries that are not 0. `differentiate(kinks="nan")` asks it.
         reduces: over its attribute `axes`, each slice by itself: where the adjoint is zero, so is the slice's.
         scans: along its attribute `axes` or `axis`, or the last axis, each slice by itself: where all of the adjoint is zero, so
             is the slice's.
@@ -225,6 +229,9 @@ class Op:
     commutative: bool = False
     masks: bool = False
     places: bool = False
+    even: bool = False
+    nonnegative: bool = False
+    kinks: Callable[..., Node | None] | None = None
     reduces: bool = False
     scans: bool = False
     ufunc: np.ufunc | None = None
@@ -263,7 +270,8 @@ class Op:
 class Function:
     """A public function that builds nodes: an op, or a composition of ops.
 
-    `reorders`: its sums are NumPy's in another order, so that values agree to rounding, and not bit for bit.
+    `reorders`: its sums are NumPy's in another order, so that values agree to rounding, and not bit for bit. `spellings`: functions
+    of the same operands that write it out; they are recognised as this one (see `gradc.matching`).
     """
 
     name: str
@@ -274,6 +282,7 @@ class Function:
     differentiable: bool = True
     requires: str | None = None
     reorders: bool = False
+    spellings: tuple[Callable[..., Any], ...] = ()
 
 
 OPS: dict[str, Op] = {}
@@ -897,6 +906,13 @@ _set_op, _set_inputs, _set_attrs = _setter("op"), _setter("inputs"), _setter("at
 _set_type, _set_origin, _set_serial = _setter("type"), _setter("origin"), _setter("serial")
 
 
+def rebuilt(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """`node` on other inputs of the same types; the same node where they are the same."""
+    if inputs == node.inputs:
+        return node
+    return Node(node.op, inputs, node.attrs, node.type, node.origin)
+
+
 def describe(node: Node) -> str:
     """A node in one line: `exp float64[3] (model.py:12)`."""
     label = f"{node.op.name} {node.name!r}" if node.name else node.op.name
@@ -933,7 +949,8 @@ def walk(roots: Iterable[Node]) -> list[Node]:
 class Derivative:
     """What one call of `differentiate` found: which node is the derivative of which.
 
-    `root` is the node that was differentiated, `seed` its adjoint, `before` the derivative that the graph had already.
+    `root` is the node that was differentiated, `seed` its adjoint, `before` the derivative that the graph had already;
+    `forms` are the nodes that were differentiated as one function, `inner` those that only such a form reads.
     """
 
     mode: str
@@ -946,6 +963,8 @@ class Derivative:
     tangents: Mapping[Node, Node] = field(default_factory=dict)
     seed: Node | None = None
     before: Derivative | None = None
+    forms: Mapping[Node, str] = field(default_factory=dict)
+    inner: frozenset[Node] = frozenset()
 
 
 class Gradients(Mapping[Any, "Node"]):
@@ -991,6 +1010,7 @@ class Graph:
         self._checked: set[Node] = set()
         self._derivative: Derivative | None = None
         self._view: networkx.MultiDiGraph[Any] | None = None
+        self._lowered = False
 
     # building
 
@@ -1062,27 +1082,37 @@ class Graph:
         outputs: Mapping[str, Node],
         nodes: tuple[Node, ...] | None = None,
         derivative: Derivative | None = None,
+        lowered: bool = False,
     ) -> Graph:
-        """A graph of nodes that exist: what passes return. `nodes` saves the walk where they are known in order."""
+        """A graph of nodes that exist: what passes return. `nodes` saves the walk where they are known in order.
+
+        `lowered`: nobody differentiates it any more, so that `stop_gradient` means nothing in it.
+        """
         graph = cls(name)
         graph._placeholders = dict(placeholders)
         graph._checked = set(graph._placeholders.values())
         graph._outputs = dict(outputs)
         graph._nodes = nodes
         graph._derivative = derivative
+        graph._lowered = lowered
         return graph
 
     def with_outputs(self, outputs: Mapping[str, Node]) -> Graph:
         """The same placeholders and derivatives, and other outputs."""
-        return Graph.of(self.name, self._placeholders, outputs, derivative=self._derivative)
+        return Graph.of(self.name, self._placeholders, outputs, derivative=self._derivative, lowered=self._lowered)
 
     def copy(self) -> Graph:
         """The same nodes in a graph of their own."""
-        graph = Graph.of(self.name, self._placeholders, self._outputs, self._nodes, self._derivative)
+        graph = Graph.of(self.name, self._placeholders, self._outputs, self._nodes, self._derivative, self._lowered)
         graph._checked = set(self._checked)
         return graph
 
     # reading
+
+    @property
+    def lowered(self) -> bool:
+        """True for what `compile` made of a graph with `stop_gradient`: that is gone, and what is left has other derivatives."""
+        return self._lowered
 
     @property
     def placeholders(self) -> dict[str, Node]:
@@ -1143,6 +1173,8 @@ class Graph:
             return found[node]
         if node not in set(self.nodes):
             raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else node!r}")
+        if node in self.derivative.inner:
+            raise GraphError(_inside_of_a_form(node, self.derivative))
         with origin_of_new_nodes(Origin(Role.CONSTANT, primal=node)):
             return _fn("zeros_like")(node)
 
@@ -1193,6 +1225,14 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<Graph {self.name!r}: {len(self._placeholders)} placeholders, {len(self._outputs)} outputs>"
+
+
+def _inside_of_a_form(node: Node, derivative: Derivative) -> str:
+    root = next((root for root in derivative.forms if node in set(walk([root]))), derivative.root)
+    return (
+        f"{describe(node)} has no derivative of its own: it is a part of {describe(root)}, which was differentiated as one "
+        f"function ({derivative.forms.get(root, 'a form')})\n  name it in wrt=, or pass forms=False to differentiate op by op"
+    )
 
 
 def _check_placeholder_name(name: object, taken: Mapping[str, Node]) -> None:

@@ -18,6 +18,7 @@ from gradc.interpret import check_feeds, evaluate
 from gradc.ir import Array, Graph, Node, paused_collector
 from gradc.measure import Memory, Profile, memory_of, profile
 from gradc.passes import DEFAULT, PassReport, optimise
+from gradc.passes.rewrite import lowered
 from gradc.plan import Plan, make_plan
 from gradc.types import Dim, TensorType, as_size, resolve_shape, show_shape
 
@@ -60,7 +61,7 @@ def compile(
     if not isinstance(chosen, Sequence):
         raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {passes!r}")
     with paused_collector():
-        optimised = optimise(graph.with_outputs(roots), chosen, report)
+        optimised = optimise(lowered(graph.with_outputs(roots)), chosen, report)
     return Executable(optimised, graph.placeholders, wanted, updates, report)
 
 

@@ -13,6 +13,7 @@ from gradc.ir import Call, Kernel, Node, apply, lift
 from gradc.ops.declare import call, elementwise, function
 from gradc.ops.elementwise import (
     clip,
+    exp,
     floating,
     greater,
     greater_equal,
@@ -316,6 +317,7 @@ softplus_op = elementwise(
     edges=points(
         (800.0, 800.0, 1.0), (-800.0, 0.0, 0.0), (_INF, _INF, 1.0), (-_INF, 0.0, 0.0), (_NAN, _NAN, _NAN), (0.0, math.log(2), 0.5)
     ),
+    spellings=(lambda x: log(1 + exp(x)), lambda x: log1p(exp(x))),
 )
 def softplus(x: Any) -> Node:
     """log(1 + exp(x)), without overflow, and with every digit in the lower tail."""
@@ -325,6 +327,7 @@ def softplus(x: Any) -> Node:
 @function(
     samples=reals(-4, 4),
     edges=points((-800.0, -800.0, 1.0), (800.0, 0.0, 0.0), (-_INF, -_INF, 1.0), (_INF, 0.0, 0.0), (_NAN, _NAN, _NAN)),
+    spellings=(lambda x: log(sigmoid(x)),),
 )
 def log_sigmoid(x: Any) -> Node:
     """log(sigmoid(x)), which is -softplus(-x)."""

@@ -46,6 +46,10 @@ def elementwise(
     commutative: bool = False,
     linear_in: tuple[int, ...] = (),
     masks: bool = False,
+    even: bool = False,
+    nonnegative: bool = False,
+    kinks: Callable[..., Any] | None = None,
+    spellings: tuple[Callable[..., Any], ...] = (),
     requires: str | None = None,
     public: bool = True,
 ) -> Op:
@@ -65,6 +69,8 @@ def elementwise(
         samples: a function that makes samples; see `gradc.ops.samples`.
         edges: rows of the table of conventions.
         numpy: NumPy functions it stands for, besides `ufunc`.
+        kinks: a function of the operands: where the rules give a convention, for there is no derivative.
+        spellings: functions of the same operands that write it out; see `gradc.matching`.
         public: False for an op that a function of the same name, or a rule, builds.
 
     Raises:
@@ -90,6 +96,9 @@ def elementwise(
             linear=bool(linear_in),
             commutative=commutative,
             masks=masks,
+            even=even,
+            nonnegative=nonnegative,
+            kinks=_kinks_of_entries(kinks) if kinks is not None else None,
             ufunc=ufunc,
             symbolic=symbolic,
             saved=saved,
@@ -101,8 +110,12 @@ def elementwise(
         return declared
     bound = ((ufunc,) if ufunc is not None and ufunc not in NUMPY else ()) + numpy
     differentiable = any(r is not None for r in table)
-    register_function(Function(name, declared, bound, samples, edges, differentiable, requires))
+    register_function(Function(name, declared, bound, samples, edges, differentiable, requires, spellings=spellings))
     return declared
+
+
+def _kinks_of_entries(kinks: Callable[..., Any]) -> Callable[..., Node | None]:
+    return lambda g, out, *operands, **attrs: kinks(*operands, **attrs)
 
 
 def _check_op(name: str, public: bool, numpy: tuple[Any, ...], samples: Any) -> None:
@@ -259,10 +272,11 @@ def function(
     differentiable: bool = True,
     requires: str | None = None,
     reorders: bool = False,
+    spellings: tuple[Callable[..., Any], ...] = (),
 ) -> Callable[[F], F]:
     """Register a function that composes ops, under its own name or `name`, and for NumPy's functions `numpy`.
 
-    `reorders`: its sums are NumPy's in another order.
+    `reorders`: its sums are NumPy's in another order. `spellings`: functions of the same operands that write it out.
 
     Raises:
         NamingError: the name is taken, or one of the NumPy functions.
@@ -271,7 +285,7 @@ def function(
     def register(build: F) -> F:
         own = name or build.__name__.rstrip("_")
         _check_function(own, numpy, samples)
-        register_function(Function(own, build, numpy, samples, edges, differentiable, requires, reorders))
+        register_function(Function(own, build, numpy, samples, edges, differentiable, requires, reorders, spellings))
         return build
 
     return register

@@ -437,6 +437,7 @@ logaddexp = elementwise(
     symbolic="log(exp(a) + exp(b))",
     samples=reals(-3, 3, operands=2),
     edges=_LOGADDEXP_EDGES,
+    spellings=(lambda x, y: log(exp(x) + exp(y)),),
 )
 logaddexp2 = elementwise(
     "logaddexp2",
@@ -446,6 +447,7 @@ logaddexp2 = elementwise(
     symbolic="log(2**a + 2**b) / log(2)",
     samples=reals(-3, 3, operands=2),
     edges=_LOGADDEXP_EDGES,
+    spellings=(lambda x, y: log2(exp2(x) + exp2(y)),),
 )
 
 # --- trigonometry ------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gradc.errors import ArgumentError
+from gradc.forms import with_forms
 from gradc.ir import Graph
 from gradc.passes.contract import contract
 from gradc.passes.cse import cse, sharing
 from gradc.passes.fold import fold, folding
 from gradc.passes.prune import prune
-from gradc.passes.rederive import rederive
-from gradc.passes.rewrite import Pass, rewriting_pass
+from gradc.passes.rewrite import Pass, rewrite, rewriting_pass
 from gradc.passes.simplify import shortening, simplify, simplifying
 from gradc.passes.stable import stabilising
 
@@ -21,13 +21,22 @@ clean = rewriting_pass(simplifying, folding, sharing)
 clean.__name__ = "clean"
 """`simplify`, `fold` and `cse` in one walk: each sees what the others made of the operands."""
 
-stable = rewriting_pass(shortening, stabilising, folding, sharing)
-stable.__name__ = "stable"
-"""`clean`, and forms that neither overflow nor cancel, in one walk."""
+
+
+def forms(graph: Graph) -> Graph:
+    """Functions that are written out become what `differentiate` has taken them for."""
+    return with_forms(graph)
+
+
+def stable(graph: Graph) -> Graph:
+    """`clean`, and forms that neither overflow nor cancel, in one walk."""
+    present = frozenset([node.op for node in graph.nodes])
+    return rewrite(graph, [shortening(), stabilising(present), folding(), sharing()])
+
 
 NONE: tuple[Pass, ...] = ()
 EXACT: tuple[Pass, ...] = (clean, prune)
-DEFAULT: tuple[Pass, ...] = (rederive, stable, contract, prune)
+DEFAULT: tuple[Pass, ...] = (forms, stable, contract, prune)
 
 __all__ = [
     "DEFAULT",
@@ -39,10 +48,11 @@ __all__ = [
     "contract",
     "cse",
     "fold",
+    "forms",
     "optimise",
     "prune",
-    "rederive",
     "simplify",
+    "stable",
 ]
 
 

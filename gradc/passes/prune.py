@@ -10,4 +10,4 @@ def prune(graph: Graph) -> Graph:
     nodes = walk(graph.outputs.values())
     needed = set(nodes)
     kept = {name: node for name, node in graph.placeholders.items() if node in needed}
-    return Graph.of(graph.name, kept, graph.outputs, tuple(nodes))
+    return Graph.of(graph.name, kept, graph.outputs, tuple(nodes), lowered=graph.lowered)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gradc.ir import Graph, Node, set_origin
+from gradc.ir import Graph, Node, rebuilt, set_origin
+from gradc.ops.elementwise import stop_gradient
 
 Rewriting = Callable[[Node], Node]
 Pass = Callable[[Graph], Graph]
@@ -25,15 +26,23 @@ def rewriting_pass(*makers: Callable[[], Rewriting]) -> Pass:
     return run
 
 
-def rebuilt(node: Node, inputs: tuple[Node, ...]) -> Node:
-    """`node` on other inputs of the same types; the same node where they are the same."""
-    if inputs == node.inputs:
-        return node
-    return Node(node.op, inputs, node.attrs, node.type, node.origin)
+def lowered(graph: Graph) -> Graph:
+    """`graph` for a target: no derivative is taken of it any more, so rewriting may drop what only derivatives know of.
+
+    No pass may do that by itself: `differentiate(optimise(g))` would be another derivative than `optimise(differentiate(g))`.
+    """
+    held = any(node.op is stop_gradient for node in graph.nodes)
+    return Graph.of(graph.name, graph.placeholders, graph.outputs, graph.nodes, graph._derivative, lowered=held or graph.lowered)
+
+
+def _without_stops(node: Node) -> Node:
+    return node.inputs[0] if node.op is stop_gradient else node
 
 
 def rewrite(graph: Graph, steps: list[Rewriting]) -> Graph:
     """The graph in which each node is what the steps make of it. New nodes have the origin of the node they replace."""
+    if graph.lowered:
+        steps = [_without_stops, *steps]
     new: dict[Node, Node] = {}
     final: set[Node] = set()
     outer = set_origin(None)
@@ -51,7 +60,7 @@ def rewrite(graph: Graph, steps: list[Rewriting]) -> Graph:
     finally:
         set_origin(outer)
     outputs = {name: new.get(node, node) for name, node in graph.outputs.items()}
-    return Graph.of(graph.name, graph.placeholders, outputs)
+    return Graph.of(graph.name, graph.placeholders, outputs, lowered=graph.lowered)
 
 
 def _settled(node: Node, steps: list[Rewriting], final: set[Node]) -> Node:
