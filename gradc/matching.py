@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.ir import CONSTANT, FUNCTIONS, OPS, PLACEHOLDER, Graph, Node, Op, apply, origin_of_new_nodes, user_origin, walk
+from gradc.errors import UnsupportedError
+from gradc.ir import CONSTANT, FUNCTIONS, OPS, PLACEHOLDER, Graph, Node, Op, apply, walk
 from gradc.types import DType
 
 Rewrite = Callable[[Node, "Same"], Node | None]
@@ -27,7 +28,7 @@ class Form(NamedTuple):
 
     Attributes:
         name: the function it is.
-        roots: the ops that a node of this form may have.
+        roots: the ops that a node of this form may have, or a function that lists them.
         signs: sets of ops; a graph without any op of one of them has no such form.
         makes: the ops that it may bring in.
         rewrite: `rewrite(node, same)` is the form, of the type of `node`, or None.
@@ -54,19 +55,17 @@ class Forms(NamedTuple):
 Table = dict[Op, Forms]
 
 _spellings: list[tuple[str, Callable[..., Node], tuple[Callable[..., Node], ...], bool]] = []
-_recognisers: list[Form] = []
+_recognisers: list[tuple[Collection[Op] | Callable[[], Collection[Op]], Form]] = []
 
 
 def spell(name: str, form: Callable[..., Node], *spellings: Callable[..., Node], values: bool = True) -> None:
     """Declare that each of `spellings` is `form` of the same operands: better computed, and with better derivatives."""
     _spellings.append((name, form, spellings, values))
-    _all_forms.cache_clear()
-    forms_for.cache_clear()
 
 
 def recognises(
     name: str,
-    roots: Collection[Op],
+    roots: Collection[Op] | Callable[[], Collection[Op]],
     signs: Sequence[Collection[Op]] = (),
     makes: Collection[Op] = (),
     operands: Collection[Op] = (),
@@ -74,32 +73,38 @@ def recognises(
     """Declare a recogniser of `name`; the arguments are those of `Form`."""
 
     def enter(rewrite: Rewrite) -> Rewrite:
-        _recognisers.append(Form(name, frozenset(roots), tuple(map(frozenset, signs)), frozenset(makes), rewrite, frozenset(operands)))
-        _all_forms.cache_clear()
-        forms_for.cache_clear()
+        _recognisers.append((roots, Form(name, frozenset(), tuple(map(frozenset, signs)), frozenset(makes), rewrite, frozenset(operands))))
         return rewrite
 
     return enter
 
 
 @lru_cache(maxsize=1)
-def _all_forms() -> tuple[Form, ...]:
+def _all_forms(*registered: int) -> tuple[Form, ...]:
+    """The table, for so many of everything that declares forms."""
     declared = [(f.name, f.build, f.spellings, True) for f in FUNCTIONS.values() if f.spellings]
     traced = [
-        _traced(name, form, text)._replace(values=values)
+        entry._replace(values=values)
         for name, form, texts, values in (*declared, *_spellings)
         for text in texts
+        for entry in _traced(name, form, text)
     ]
-    return (*_recognisers, *traced)
+    listed = [form._replace(roots=frozenset(roots() if callable(roots) else roots)) for roots, form in _recognisers]
+    return (*listed, *traced)
 
 
-@lru_cache(maxsize=256)
 def forms_for(present: Ops, of_values: bool = False) -> Table:
     """The forms that a graph with these ops may have, by the op of their root; empty for most graphs.
 
     `of_values`: those that a pass computes.
     """
-    left, found, ops = list(_all_forms()), [], set(present)
+    return _forms_for(present, of_values, len(FUNCTIONS), len(OPS), len(_spellings), len(_recognisers))
+
+
+@lru_cache(maxsize=256)
+def _forms_for(present: Ops, of_values: bool, *registered: int) -> Table:
+    known, found, ops = _all_forms(*registered), [], set(present)
+    left = list(known)
     while True:
         fits = [f for f in left if not f.roots.isdisjoint(ops) and all(not s.isdisjoint(ops) for s in f.signs)]
         if not fits:
@@ -108,7 +113,7 @@ def forms_for(present: Ops, of_values: bool = False) -> Table:
         left = [f for f in left if f not in fits]
         ops.update(op for f in fits for op in f.makes)
     table: dict[Op, list[Form]] = {}
-    for form in _all_forms():
+    for form in known:
         for root in form.roots if form in found and (form.values or not of_values) else ():
             table.setdefault(root, []).append(form)
     return {root: Forms(tuple(forms), _operands(forms)) for root, forms in table.items()}
@@ -234,12 +239,14 @@ class Pattern(NamedTuple):
 Found = dict[str, Node]
 
 
-def _traced(name: str, form: Callable[..., Node], spelling: Callable[..., Node]) -> Form:
-    """The entry of a spelling: it and its form are run on scalars."""
-    with origin_of_new_nodes(user_origin()):
-        graph = Graph("spelling")
-        variables = {p: graph.placeholder(p) for p in inspect.signature(spelling).parameters}
+def _traced(name: str, form: Callable[..., Node], spelling: Callable[..., Node]) -> Iterator[Form]:
+    """The entry of a spelling: it and its form are run on scalars. None where that needs an extra that is not installed."""
+    graph = Graph("spelling")
+    variables = {p: graph.placeholder(p) for p in inspect.signature(spelling).parameters}
+    try:
         root, made = spelling(**variables), form(*variables.values())
+    except UnsupportedError:
+        return
     pattern = _pattern(root)
     ops = [frozenset((n.op,)) for n in walk([root]) if n.inputs and n is not root and n.op.name != "negative"]
 
@@ -248,7 +255,7 @@ def _traced(name: str, form: Callable[..., Node], spelling: Callable[..., Node])
         return None if found is None else form(*[found[p] for p in variables])
 
     operands = frozenset(p.op for p in pattern.operands if p.op is not None and not _is_sign_of_any(p))
-    return Form(name, frozenset((root.op,)), tuple(ops), frozenset(n.op for n in walk([made]) if n.inputs), rewrite, operands)
+    yield Form(name, frozenset((root.op,)), tuple(ops), frozenset(n.op for n in walk([made]) if n.inputs), rewrite, operands)
 
 
 def _pattern(root: Node) -> Pattern:

@@ -185,6 +185,8 @@ square = elementwise(
     "square",
     np.square,
     rules=(lambda g, out, x: (g * 2) * x,),
+    even=True,
+    nonnegative=True,
     symbolic="a**2",
     samples=reals(-2, 2),
     edges=points((0.0, 0.0, 0.0), (1e200, _INF, 2e200), (-_INF, _INF, -_INF), (_NAN, _NAN, _NAN)),
@@ -306,6 +308,7 @@ sqrt = elementwise(
     "sqrt",
     np.sqrt,
     rules=(lambda g, out, x: g * 0.5 / out,),
+    nonnegative=True,
     symbolic="sqrt(a)",
     samples=reals(0.3, 3),
     edges=points((0.0, 0.0, _INF, "the domain's end"), (_INF, _INF, 0.0), (-1.0, _NAN, _NAN), (_NAN, _NAN, _NAN)),
@@ -327,6 +330,7 @@ exp = elementwise(
     "exp",
     np.exp,
     partials=(lambda x, out: out,),
+    nonnegative=True,
     symbolic="exp(a)",
     samples=reals(-2, 2),
     edges=points((-_INF, 0.0, 0.0), (1000.0, _INF, _INF), (-1000.0, 0.0, 0.0), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
@@ -335,6 +339,7 @@ exp2 = elementwise(
     "exp2",
     np.exp2,
     rules=(lambda g, out, x: (g * _LN2) * out,),
+    nonnegative=True,
     symbolic="2**a",
     samples=reals(-2, 2),
     edges=points((-_INF, 0.0, 0.0), (2000.0, _INF, _INF), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
@@ -464,6 +469,7 @@ cos: Op = elementwise(
     "cos",
     np.cos,
     rules=(lambda g, out, x: -(g * sin(x)),),
+    even=True,
     symbolic="cos(a)",
     samples=reals(-3, 3),
     edges=points((0.0, 1.0, 0.0), (_INF, _NAN, _NAN), (_NAN, _NAN, _NAN)),
@@ -524,6 +530,8 @@ arctan_slope = elementwise(
         do(np.square, "{0}, {out}"), do(np.add, "{out}, 1, {out}"), do(np.reciprocal, "{out}, {out}"), inplace=(0,)
     )._asdict(),
     rules=(lambda g, out, x: (g * -2) * (x * out) * out,),  # x * out first: out * out would underflow
+    even=True,
+    nonnegative=True,
     symbolic="1 / (1 + a**2)",
     public=False,
 )
@@ -552,6 +560,8 @@ cosh: Op = elementwise(
     "cosh",
     np.cosh,
     partials=(lambda x, out: sinh(x),),
+    even=True,
+    nonnegative=True,
     symbolic="cosh(a)",
     samples=reals(-2, 2),
     edges=points((0.0, 1.0, 0.0), (-_INF, _INF, -_INF), (1000.0, _INF, _INF), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
@@ -567,6 +577,7 @@ tanh_slope = elementwise(
         inplace=(0, 1),
     )._asdict(),
     rules=(lambda g, out, x, y: (g * -2) * (y * out), None),  # y is tanh(x), which the forward pass has
+    nonnegative=True,
     symbolic="1 - tanh(a)**2",
     saved="tanh(a)",
     public=False,
@@ -627,7 +638,27 @@ safe_divide: Op = elementwise(
         inplace=(0,),
         scratch=("bool",),
     )._asdict(),  # x / y, and 0 where y is 0
-    rules=(lambda g, out, x, y: safe_divide(g, y), lambda g, out, x, y: -(safe_divide(g, y) * out)),
+    rules=(lambda g, out, x, y: over_size(g, y), lambda g, out, x, y: -(over_size(g, y) * out)),
+    symbolic="a / b",
+    kinks=lambda x, y: equal(y, 0),
+    public=False,
+)
+
+
+def _undefine(out: Any, lost: Any) -> None:
+    np.copyto(out, _NAN, where=lost)
+
+
+over_size: Op = elementwise(
+    "over_size",
+    **recipe(
+        do(np.divide, "{0}, {1}, {out}"),
+        do(np.equal, "{1}, 0, {s0}"),
+        do(_undefine, "{out}, {s0}"),
+        inplace=(0,),
+        scratch=("bool",),
+    )._asdict(),  # x / y, and NaN where y is 0: the derivative of what is 0 / 0 by a convention is nothing
+    rules=(lambda g, out, x, y: over_size(g, y), lambda g, out, x, y: -(over_size(g, y) * out)),
     symbolic="a / b",
     public=False,
 )
@@ -651,8 +682,8 @@ direction: Op = elementwise(
         scratch=("bool",),
     )._asdict(),  # x / r, where r is hypot(x, y), which the forward pass has
     rules=(
-        lambda g, out, x, y, r: (g * direction(y, x, r)) * safe_divide(direction(y, x, r), r),
-        lambda g, out, x, y, r: -(g * out) * safe_divide(direction(y, x, r), r),
+        lambda g, out, x, y, r: (g * direction(y, x, r)) * over_size(direction(y, x, r), r),
+        lambda g, out, x, y, r: -(g * out) * over_size(direction(y, x, r), r),
         None,
     ),
     symbolic="a / sqrt(a**2 + b**2)",
@@ -664,6 +695,8 @@ hypot: Op = elementwise(
     np.hypot,
     partials=(lambda x, y, out: direction(x, y, out), lambda x, y, out: direction(y, x, out)),
     commutative=True,
+    nonnegative=True,
+    kinks=lambda x, y: logical_and(equal(x, 0), equal(y, 0)),
     symbolic="sqrt(a**2 + b**2)",
     samples=ranges((0.5, 2), (-2, -0.5)),
     edges=(
@@ -694,6 +727,7 @@ arctan2 = elementwise(
     "arctan2",
     np.arctan2,
     rules=_arctan2_rules(),
+    kinks=lambda y, x: logical_and(equal(x, 0), equal(y, 0)),
     symbolic="atan2(a, b)",
     samples=ranges((0.5, 2), (-2, 2)),
     edges=(
@@ -714,6 +748,9 @@ abs_ = elementwise(
     "abs",
     np.absolute,
     partials=(lambda x, out: sign(x),),
+    even=True,
+    nonnegative=True,
+    kinks=lambda x: equal(x, 0),
     symbolic="Abs(a)",
     samples=reals(0.2, 2),
     edges=points(
@@ -724,6 +761,9 @@ fabs = elementwise(
     "fabs",
     np.fabs,
     partials=(lambda x, out: sign(x),),
+    even=True,
+    nonnegative=True,
+    kinks=lambda x: equal(x, 0),
     symbolic="Abs(a)",
     samples=reals(-2, -0.2),
     edges=points(
@@ -788,6 +828,7 @@ maximum = elementwise(
     "maximum",
     np.maximum,
     rules=(lambda g, out, x, y: share(g, x, y), lambda g, out, x, y: share(g, y, x)),
+    kinks=lambda x, y: equal(x, y),
     symbolic="Max(a, b)",
     masks=True,
     samples=ranges((-1, 0), (0.1, 1)),
@@ -797,6 +838,7 @@ minimum = elementwise(
     "minimum",
     np.minimum,
     rules=(lambda g, out, x, y: share(g, y, x), lambda g, out, x, y: share(g, x, y)),
+    kinks=lambda x, y: equal(x, y),
     symbolic="Min(a, b)",
     masks=True,
     samples=ranges((-1, 0), (0.1, 1)),
@@ -806,6 +848,7 @@ fmax = elementwise(
     "fmax",
     np.fmax,
     rules=_fmax_rules(True),
+    kinks=lambda x, y: equal(x, y),
     symbolic="Max(a, b)",
     masks=True,
     samples=ranges((-1, 0), (0.1, 1)),
@@ -815,6 +858,7 @@ fmin = elementwise(
     "fmin",
     np.fmin,
     rules=_fmax_rules(False),
+    kinks=lambda x, y: equal(x, y),
     symbolic="Min(a, b)",
     masks=True,
     samples=ranges((-1, 0), (0.1, 1)),
@@ -824,6 +868,7 @@ copysign: Op = elementwise(
     "copysign",
     np.copysign,
     partials=(lambda x, y, out: sign(x) * copysign(1.0, y), 0),
+    kinks=lambda x, y: equal(x, 0),
     symbolic="Abs(a) * sign(b)",
     samples=ranges((-2, -0.2), (-2, 2)),
     edges=(
@@ -1132,6 +1177,7 @@ clip_op = elementwise(
         lambda x, lo, hi, out: logical_or(greater(x, hi), greater(lo, hi)),
     ),
     masks=True,
+    kinks=lambda x, lo, hi: logical_or(equal(x, lo), equal(x, hi)),
     symbolic="Min(Max(a, b), c)",
     public=False,
 )
@@ -1140,6 +1186,7 @@ clip_min = elementwise(
     **recipe(do(np.maximum, "{0}, {1}, out={out}"), inplace=(0,))._asdict(),
     partials=(lambda x, lo, out: greater_equal(x, lo), lambda x, lo, out: less(x, lo)),
     masks=True,
+    kinks=lambda x, lo: equal(x, lo),
     symbolic="Max(a, b)",
     public=False,
 )
@@ -1148,6 +1195,7 @@ clip_max = elementwise(
     **recipe(do(np.minimum, "{0}, {1}, out={out}"), inplace=(0,))._asdict(),
     partials=(lambda x, hi, out: less_equal(x, hi), lambda x, hi, out: greater(x, hi)),
     masks=True,
+    kinks=lambda x, hi: equal(x, hi),
     symbolic="Min(a, b)",
     public=False,
 )

@@ -14,7 +14,7 @@ import numpy as np
 from gradc.ir import Node, Op
 from gradc.ops.activations import sigmoid, sigmoid_slope
 from gradc.ops.declare import elementwise
-from gradc.ops.elementwise import equal, tanh, where
+from gradc.ops.elementwise import equal, less, logical_and, tanh, where
 from gradc.ops.recipes import do, recipe
 
 # --- powers of a root --------------------------------------------------------------------------------
@@ -35,6 +35,7 @@ root_power: Op = elementwise(
     rules=(lambda g, out, s, p: (g * (p * 0.5)) * root_power(s, p - 2), None),
     symbolic="a**(b / 2)",
     assuming="a > 0",
+    kinks=lambda s, p: logical_and(equal(s, 0), less(p, 0)),
     nonnegative=True,
     public=False,
 )

@@ -16,7 +16,7 @@ from gradc.errors import ArgumentError, DTypeError, ShapeError
 from gradc.ir import Call, Kernel, Node, apply, as_array, constant, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.elementwise import where
-from gradc.ops.norms import root_of_squares, unit
+from gradc.ops.norms import root_of_squares, slope_of_norm
 from gradc.ops.reduction import (
     count_of,
     floating_wide,
@@ -67,13 +67,14 @@ squares_about_mean = op(
     jvp=(lambda t, out, x, d, *, axes, keepdims: sum_((t * 2) * d, axes, keepdims=keepdims), None),
     kernel=_squares_kernel,
     reduces=True,
+    nonnegative=True,
 )
 
 
 def _deviation_slope(out: Node, x: Node, d: Node, count: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     """d / (count std): 0 where all entries are equal."""
     share = kept(count, x, axes, keepdims) if count.ndim else count
-    return unit(d, kept(out, x, axes, keepdims), axes) / share
+    return slope_of_norm(d, kept(out, x, axes, keepdims), axes) / share
 
 
 def _deviation(x: Any, d: Any, count: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
@@ -106,7 +107,9 @@ standard_deviation = op(
         None,
     ),
     kernel=_deviation_kernel,
+    kinks=lambda g, out, *operands, **attrs: call("equal", out, 0),
     reduces=True,
+    nonnegative=True,
 )
 
 

@@ -6,11 +6,12 @@ its derivatives are the true ones where a rule of the written form would give a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
-from gradc.ir import CONSTANT, Node, Op, apply, constant
+from gradc.ir import CONSTANT, OPS, Node, Op, apply, constant
 from gradc.matching import Same, is_number, moved, moves_entries, negated, number_of, recognises, spell, under_moves
 from gradc.ops.activations import log_sigmoid, relu, sigmoid, sigmoid_op, sigmoid_slope, softplus, softplus_op
 from gradc.ops.declare import call
@@ -49,8 +50,10 @@ from gradc.ops.norms import norm_2
 from gradc.ops.reduction import logsumexp, max_op, reduced_shape, sum_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op
 from gradc.ops.smooth import defined, log_cosh, matern_3, matern_5, root_power, softplus_tail
-from gradc.ops.special import bell, normal_density
+from gradc.ops.special import erf, erfc, log_ndtr, ndtr
 from gradc.ops.statistics import squares_about_mean, standard_deviation
+
+_ROOT_2, _LOG_2 = math.sqrt(2), math.log(2)
 
 # --- the logistic function ---------------------------------------------------------------------------
 
@@ -69,6 +72,13 @@ spell("log", lambda x: log(x) * 0.5, lambda x: log(sqrt(x)))
 spell("divide", lambda x, y: x * y, lambda x, y: x / (1 / y))
 spell("log_cosh", log_cosh, lambda x: log(cosh(x)))
 spell("abs", lambda x: x, lambda x: sign(x) * abs_(x))
+
+# --- the normal distribution -------------------------------------------------------------------------
+
+spell("log_ndtr", lambda x: log_ndtr(negated(x)), lambda x: log(1 - ndtr(x)))
+spell("log_ndtr", lambda x: log_ndtr(x * -_ROOT_2) + _LOG_2, lambda x: log(erfc(x)))
+spell("log_ndtr", lambda x: log_ndtr(x * _ROOT_2) + _LOG_2, lambda x: log(1 + erf(x)))
+spell("log_ndtr", lambda x: log_ndtr(x * -_ROOT_2) + _LOG_2, lambda x: log(1 - erf(x)))
 
 # --- sums of exponentials ----------------------------------------------------------------------------
 
@@ -318,13 +328,15 @@ def _odd_power(r: Node, s: Node, exponent: float, same: Same) -> Node | None:
 
 # --- even functions, and what has no sign -------------------------------------------------------------
 
-_EVEN = (cos, cosh, bell, normal_density, log_cosh, softplus_tail)
+
+def _even_ops() -> list[Op]:
+    return [op for op in OPS.values() if op.even and op not in (*_SIZES, square)]
 
 
-@recognises("even function", _EVEN, (_SIZES,), _EVEN)
+@recognises("even function", _even_ops, (_SIZES,))
 def _even(node: Node, same: Same) -> Node | None:
     """f(c |u|) is f(c u)."""
-    inner = _without_size(node.inputs[0])
+    inner = _without_size(node.inputs[0]) if len(node.inputs) == 1 else None
     return None if inner is None else apply(node.op, (inner,), node.attrs)
 
 
@@ -410,17 +422,26 @@ def _kernel(argument: Node, polynomial: Node, same: Same) -> Node | None:
 def _order(polynomial: Node, t: tuple[float, dict[int, int], int], s: Node, same: Same) -> Op | None:
     """Which kernel has this polynomial of t = c rest r: 1 + t, or with t**2 / 3, where r**2 may be written as s."""
     c, rest, r = t
+    scale, of_square, _ = _monomial(s, same)
+    twice = {k: 2 * e for k, e in rest.items()}
+    wanted = {
+        0: [(1.0, {})],
+        1: [(c, {**rest, r: 1})],
+        2: [(c * c / 3, {**twice, r: 2}), (c * c / 3 * scale, {k: n for k, n in _added(twice, of_square).items() if n})],
+    }
     near = 1e-6 if polynomial.dtype.itemsize < 8 else 1e-12
     seen = set()
     for term in _terms(polynomial):
         coefficient, exponents, _ = _monomial(term, same)
-        power = exponents.pop(r, 0) + 2 * exponents.pop(same.number(s), 0)
-        wanted = {0: 1.0, 1: c, 2: c * c / 3}.get(power)
-        scales = {k: power * e for k, e in rest.items() if power}
-        if wanted is None or power in seen or exponents != scales or abs(coefficient - wanted) > near * abs(wanted):
+        fits = [n for n, ways in wanted.items() for v, e in ways if e == exponents and abs(coefficient - v) <= near * abs(v)]
+        if not fits or fits[0] in seen:
             return None
-        seen.add(power)
+        seen.add(fits[0])
     return {frozenset((0, 1)): matern_3, frozenset((0, 1, 2)): matern_5}.get(frozenset(seen))
+
+
+def _added(a: dict[int, int], b: dict[int, int]) -> dict[int, int]:
+    return {k: a.get(k, 0) + b.get(k, 0) for k in {**a, **b}}
 
 
 def _terms(node: Node) -> list[Node]:
