@@ -199,7 +199,7 @@ class Op:
         commutative: operands may be swapped, bit for bit.
         masks: it selects, so entries of the adjoint that it did not select are exactly zero.
         places: operand 0's entries, or sums of them, among zeros.
-        even: the operand's sign does not matter: f(-x) is f(x).
+        even, odd: f(-x) is f(x), or -f(x).
         nonnegative: no value is below 0.
         kinks: `kinks(g, out, *operands, **attrs)`: where the rules give a convention, for there is no derivative; for an op that
             is not elementwise, of the adjoint's entries that are not 0. `differentiate(kinks="nan")` asks it.
@@ -230,6 +230,7 @@ class Op:
     masks: bool = False
     places: bool = False
     even: bool = False
+    odd: bool = False
     nonnegative: bool = False
     kinks: Callable[..., Node | None] | None = None
     reduces: bool = False

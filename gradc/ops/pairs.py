@@ -63,13 +63,13 @@ Argument = tuple[Any, float]
 
 
 class _Term(NamedTuple):
-    """A term: the operand of a sum that it is, and what it goes through from there to the root."""
+    """A term: the operand of a sum that it is, its coefficient, and a number for what else is done to it on its way to the root."""
 
     node: Node
     user: Node
     operand: int
     coefficient: float
-    path: tuple[Any, ...]
+    path: int
 
 
 class _Role(NamedTuple):
@@ -124,12 +124,13 @@ def cancel_kinks(root: Node, inside: Collection[Node], same: Same) -> dict[tuple
 
 
 def _terms(root: Node, inside: Collection[Node], same: Same) -> Iterator[_Term]:
-    left: list[tuple[Node, float, tuple[Any, ...]]] = [(root, 1.0, ())]
+    left: list[tuple[Node, float, int]] = [(root, 1.0, 0)]
+    paths: dict[tuple[int, Any], int] = {}
     while left:
         node, coefficient, path = left.pop()
         for k, factor, step in _operands(node, same):
             operand = node.inputs[k]
-            below = (*path, step) if step is not None else path
+            below = path if step is None else paths.setdefault((path, step), len(paths) + 1)
             if operand in inside and operand.type.dtype == root.type.dtype:
                 left.append((operand, coefficient * factor, below))
             else:

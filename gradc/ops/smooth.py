@@ -14,7 +14,7 @@ import numpy as np
 from gradc.ir import Node, Op
 from gradc.ops.activations import sigmoid, sigmoid_slope
 from gradc.ops.declare import elementwise
-from gradc.ops.elementwise import equal, less, logical_and, tanh, where
+from gradc.ops.elementwise import abs_, equal, exp, less, logical_and, tanh, where
 from gradc.ops.recipes import do, recipe
 
 # --- powers of a root --------------------------------------------------------------------------------
@@ -136,6 +136,30 @@ log_cosh: Op = elementwise(
     nonnegative=True,
     public=False,
 )
+
+
+# --- the sign of x on a function of |x| ----------------------------------------------------------------
+
+signed_log1p: Op = elementwise(
+    "signed_log1p",
+    **recipe(
+        do(np.absolute, "{0}, {out}"), do(np.log1p, "{out}, {out}"), do(np.copysign, "{out}, {0}, {out}")
+    )._asdict(),
+    rules=(lambda g, out, x: g / (1 + abs_(x)),),
+    symbolic="sign(a) * log(1 + Abs(a))",
+    public=False,
+)
+signed_expm1: Op = elementwise(
+    "signed_expm1",
+    **recipe(
+        do(np.absolute, "{0}, {out}"), do(np.expm1, "{out}, {out}"), do(np.copysign, "{out}, {0}, {out}")
+    )._asdict(),
+    rules=(lambda g, out, x: g * exp(abs_(x)),),
+    symbolic="sign(a) * (exp(Abs(a)) - 1)",
+    public=False,
+)
+
+# --- domains -----------------------------------------------------------------------------------------
 
 
 def defined(u: Node) -> Node:

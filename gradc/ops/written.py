@@ -20,15 +20,16 @@ from gradc.ops.elementwise import (
     add,
     astype,
     astype_op,
-    cos,
+    copysign,
     cosh,
     divide,
     exp,
+    expm1,
     fabs,
     float_power,
     hypot,
     log,
-    logaddexp,
+    log1p,
     maximum,
     multiply,
     negative,
@@ -49,11 +50,17 @@ from gradc.ops.nn import log_softmax, softmax
 from gradc.ops.norms import norm_2
 from gradc.ops.reduction import logsumexp, max_op, reduced_shape, sum_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op
-from gradc.ops.smooth import defined, log_cosh, matern_3, matern_5, root_power, softplus_tail
+from gradc.ops.smooth import defined, log_cosh, matern_3, matern_5, root_power, signed_expm1, signed_log1p, softplus_tail
 from gradc.ops.special import erf, erfc, log_ndtr, ndtr
 from gradc.ops.statistics import squares_about_mean, standard_deviation
 
 _ROOT_2, _LOG_2 = math.sqrt(2), math.log(2)
+
+
+def _signed(f: Callable[[Node], Node]) -> tuple[Callable[..., Node], ...]:
+    """The ways to write the sign of x on f(|x|)."""
+    return (lambda x: sign(x) * f(abs_(x)), lambda x: copysign(f(abs_(x)), x))
+
 
 # --- the logistic function ---------------------------------------------------------------------------
 
@@ -71,7 +78,9 @@ spell("log_sigmoid", log_sigmoid, lambda x: log(exp(x) / (1 + exp(x))))
 spell("log", lambda x: log(x) * 0.5, lambda x: log(sqrt(x)))
 spell("divide", lambda x, y: x * y, lambda x, y: x / (1 / y))
 spell("log_cosh", log_cosh, lambda x: log(cosh(x)))
-spell("abs", lambda x: x, lambda x: sign(x) * abs_(x))
+spell("identity", lambda x: x, lambda x: sign(x) * abs_(x), lambda x: copysign(abs_(x), x))
+spell("signed_log1p", signed_log1p, *_signed(lambda size: log1p(size)), *_signed(lambda size: log(1 + size)))
+spell("signed_expm1", signed_expm1, *_signed(lambda size: expm1(size)), *_signed(lambda size: exp(size) - 1))
 
 # --- the normal distribution -------------------------------------------------------------------------
 
@@ -338,6 +347,17 @@ def _even(node: Node, same: Same) -> Node | None:
     """f(c |u|) is f(c u)."""
     inner = _without_size(node.inputs[0]) if len(node.inputs) == 1 else None
     return None if inner is None else apply(node.op, (inner,), node.attrs)
+
+
+@recognises("odd function", (multiply, copysign), (_SIZES, (sign, copysign)), operands=())
+def _odd(node: Node, same: Same) -> Node | None:
+    """sign(x) f(|x|), and copysign(f(|x|), x), are f(x) where f(-x) is -f(x)."""
+    for f, s in (node.inputs, node.inputs[::-1]) if node.op is multiply else (node.inputs,):
+        if f.op.odd and len(f.inputs) == 1 and f.inputs[0].op in _SIZES and (s.op is sign or node.op is copysign):
+            x = f.inputs[0].inputs[0]
+            if same(x, s.inputs[0] if node.op is multiply else s):
+                return apply(f.op, (x,), f.attrs)
+    return None
 
 
 def _without_size(x: Node, depth: int = _DEPTH) -> Node | None:
