@@ -7,14 +7,16 @@ topological order. Griewank and Walther, Evaluating Derivatives, 2nd ed., chapte
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, count
-from typing import Any
+from typing import Any, NamedTuple
 
 from gradc.errors import ArgumentError, DTypeError, GraphError, NamingError, NoGradientError, candidates, show
+from gradc.forms import NOTHING, Settled, settle
 from gradc.ir import (
     CONSTANT,
     PLACEHOLDER,
@@ -26,6 +28,7 @@ from gradc.ir import (
     Origin,
     Role,
     apply,
+    constant,
     describe,
     paused_collector,
     set_origin,
@@ -48,6 +51,8 @@ def differentiate(
     mode: str = "reverse",
     on_disconnected: str = "raise",
     names: Names = None,
+    forms: bool = True,
+    kinks: str = "convention",
 ) -> Graph:
     """`graph` extended with the derivative of output `of` with respect to `wrt`.
 
@@ -69,6 +74,10 @@ def differentiate(
         on_disconnected: "raise", or "zeros" for a `wrt` that `of` does not depend on.
         names: other names for the outputs that are added: one for each `wrt` in its order, or a mapping from (some of the)
             variables to names; in forward mode one name.
+        forms: True differentiates functions that are written out as what they are (see "Forms" in docs/compiling.md); False
+            the plain construction, op by op.
+        kinks: "convention" takes the conventions where there is no derivative; "nan" gives NaN wherever one would be taken, with
+            an adjoint or a tangent that is not 0.
 
     Returns:
         a graph that starts with every node of `graph`; `.grad`, `.adjoint` and `.partial_adjoints` (or `.tangent`)
@@ -79,10 +88,17 @@ def differentiate(
     """
     if not isinstance(graph, Graph):
         raise ArgumentError(f"differentiate: expected a graph, got {type(graph).__name__}")
+    if graph.lowered:
+        raise GraphError(
+            f"differentiate: graph {graph.name!r} is what compile made of a graph with stop_gradient, which is gone from it; "
+            "differentiate the graph, then compile"
+        )
     if mode not in ("reverse", "forward"):
         raise ArgumentError(f"differentiate: mode is 'reverse' or 'forward', got {mode!r}")
     if on_disconnected not in ("raise", "zeros"):
         raise ArgumentError(f"differentiate: on_disconnected is 'raise' or 'zeros', got {on_disconnected!r}")
+    if kinks not in ("convention", "nan"):
+        raise ArgumentError(f"differentiate: kinks is 'convention' or 'nan', got {kinks!r}")
     of_name, of_node = _find_of(graph, of)
     _check_seed(graph, of_name, of_node, seed, mode)
     variables = _find_wrt(graph, wrt)
@@ -90,13 +106,15 @@ def differentiate(
     with paused_collector():
         needed = walk([of_node])
         _check_connected(variables, needed, on_disconnected, of_name)
-        path = _active_path(needed, variables, of_node)
+        settled = settle([of_node], variables.values()) if forms else NOTHING
+        path = _settled_path(needed, variables, of_node, settled)
         _check_rules(path, mode)
+        sweep = Sweep(settled, kinks == "nan")
         outer = set_origin(None)
         try:
             if mode == "forward":
-                return _forward(graph, of_name, of_node, variables, path, outputs[0])
-            return _reverse(graph, of_name, of_node, variables, path, seed, outputs)
+                return _forward(graph, of_name, of_node, variables, path, sweep, outputs[0])
+            return _reverse(graph, of_name, of_node, variables, path, sweep, seed, outputs)
         finally:
             set_origin(outer)
 
@@ -247,6 +265,33 @@ def _active_path(needed: Sequence[Node], variables: dict[str, Node], of: Node) -
     return {node: flows.get(node, []) for node in needed if node in on_path}
 
 
+class Sweep(NamedTuple):
+    """What a sweep takes for what: the forms, and whether conventions are shown as NaN."""
+
+    settled: Settled
+    shows_kinks: bool
+
+    def origin(self, role: Role, operand: Node, node: Node, k: int, mode: str) -> Origin:
+        """Of what the rule of `node` builds for its operand `k`: that of the graph's nodes that these stand for."""
+        rule = _rule_name(node.op.name, mode, k)
+        if not self.settled.forms:
+            return _origin(role, operand, Edge(node, k), rule)
+        form = self.settled.form(node)
+        return _origin(role, self.settled.primal(operand), self.settled.edge(node, k), f"{form}: {rule}" if form else rule)
+
+    def inner(self, plain: Path, found: Mapping[Node, Node]) -> frozenset[Node]:
+        """The nodes on the path op by op that only forms read."""
+        return frozenset(node for node in plain if node not in found) if self.settled.forms else frozenset()
+
+
+def _settled_path(needed: Sequence[Node], variables: dict[str, Node], of: Node, settled: Settled) -> Path:
+    """The path through what takes the place of the nodes."""
+    if not settled.forms:
+        return _active_path(needed, variables, of)
+    root = settled.twin(of)
+    return _active_path(walk([root]), {name: settled.twin(node) for name, node in variables.items()}, root)
+
+
 def _check_connected(variables: dict[str, Node], needed: Sequence[Node], on_disconnected: str, of: str) -> None:
     present = set(needed)
     missing = [name for name, node in variables.items() if node not in present]
@@ -277,12 +322,18 @@ def _reverse(
     of: Node,
     variables: dict[str, Node],
     path: Path,
+    sweep: Sweep,
     asked: bool | Node | None,
     outputs: Sequence[str],
 ) -> Graph:
     extended = graph.copy()
+    settled = sweep.settled
     seed = _seed(extended, of_name, of, asked)
-    adjoints, partials = _adjoints(of, seed, path)
+    adjoints, partials = _adjoints(settled.twin(of), seed, path, sweep)
+    if settled.forms:
+        nodes = walk([of])
+        adjoints, partials = settled.by_node(adjoints, nodes), settled.by_node(partials, nodes)
+    inner = sweep.inner(_plain_path(of, variables, settled), adjoints)
     named = {}
     for name, node in zip(outputs, variables.values(), strict=True):
         if node not in adjoints:
@@ -291,7 +342,18 @@ def _reverse(
         named[name] = extended.output(name, adjoints[node])
     grad = dict(zip(variables, named.values(), strict=True))
     extended._derivative = Derivative(
-        "reverse", of_name, of, variables, grad, named, adjoints, partials, seed=seed, before=graph._derivative
+        "reverse",
+        of_name,
+        of,
+        variables,
+        grad,
+        named,
+        adjoints,
+        partials,
+        seed=seed,
+        before=graph._derivative,
+        forms=settled.forms,
+        inner=inner,
     )
     return extended
 
@@ -313,7 +375,11 @@ def _after(nodes: Sequence[Node], root: Node) -> Node:
     return new[root]
 
 
-def _adjoints(of: Node, seed: Node, path: Path) -> tuple[dict[Node, Node], dict[Node, list[tuple[Edge, Node]]]]:
+def _plain_path(of: Node, variables: dict[str, Node], settled: Settled) -> Path:
+    return _active_path(walk([of]), variables, of) if settled.forms else {}
+
+
+def _adjoints(of: Node, seed: Node, path: Path, sweep: Sweep) -> tuple[dict[Node, Node], dict[Node, list[tuple[Edge, Node]]]]:
     """The adjoint of every node on the path, and the partial adjoints that it sums."""
     adjoints = {of: seed} if of in path else {}
     partials: dict[Node, list[tuple[Edge, Node]]] = {}
@@ -321,9 +387,9 @@ def _adjoints(of: Node, seed: Node, path: Path) -> tuple[dict[Node, Node], dict[
     masked: dict[Node, bool] = {}
     for node, flows in reversed(path.items()):
         if node in partials:
-            adjoints[node] = _accumulate(node, [p for _, p in partials[node]], masked)
+            adjoints[node] = _accumulate(sweep.settled.primal(node), [p for _, p in partials[node]], masked)
         if flows:
-            _propagate(node, flows, adjoints[node], uses, partials, masked)
+            _propagate(node, flows, adjoints[node], uses, partials, masked, sweep)
     return adjoints, partials
 
 
@@ -354,6 +420,7 @@ def _propagate(
     uses: Mapping[Node, int],
     partials: dict[Node, list[tuple[Edge, Node]]],
     masked: dict[Node, bool],
+    sweep: Sweep,
 ) -> None:
     """Append the partial adjoints that `node` sends to its operands.
 
@@ -366,10 +433,14 @@ def _propagate(
     hides = masked.get(adjoint, False)
     rules = op.masked_vjp if hides and op.masked_vjp is not None else op.vjp
     for k, operand in flows:
-        edge = Edge(node, k)
-        set_origin(_origin(Role.ADJOINT if uses[operand] == 1 else Role.PARTIAL, operand, edge, _rule_name(op.name, "vjp", k)))
-        partial = _apply_rule(rules, k, adjoint, node, attrs)
+        origin = sweep.origin(Role.ADJOINT if uses[operand] == 1 else Role.PARTIAL, operand, node, k, "vjp")
+        edge = origin.edge or Edge(node, k)
+        set_origin(origin)
+        shown = _show_kink(adjoint, node, attrs, adjoint) if sweep.shows_kinks and not op.elementwise else adjoint
+        partial = _apply_rule(rules, k, shown, node, attrs)
         if op.elementwise:
+            if sweep.shows_kinks:
+                partial = _show_kink(partial, node, attrs, adjoint)
             if is_masked:
                 partial = _keep_zeros(partial, adjoint, node)
             if partial.type.shape != operand.type.shape:
@@ -380,6 +451,15 @@ def _propagate(
         if is_masked or op.masks:
             masked[partial] = hides or _hides(node)
         partials.setdefault(operand, []).append((edge, partial))
+
+
+def _show_kink(part: Node, node: Node, attrs: dict[str, Any], g: Node) -> Node:
+    """`part`, an adjoint or a tangent, as NaN where the rules of `node` give it by a convention and `g` is not 0."""
+    kink = node.op.kinks(g, node, *node.inputs, **attrs) if node.op.kinks is not None else None
+    if kink is None:
+        return part
+    shown = call("logical_and", kink, call("not_equal", g, 0))
+    return call("multiply", part, call("where", shown, constant(math.nan, part.dtype), constant(1, part.dtype)))
 
 
 def _hides(node: Node) -> bool:
@@ -454,60 +534,47 @@ def _new_name(graph: Graph, wanted: str) -> str:
 # --- forward -----------------------------------------------------------------------------------------
 
 
-def _forward(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], path: Path, output: str) -> Graph:
+def _forward(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], path: Path, sweep: Sweep, output: str) -> Graph:
     extended = graph.copy()
+    settled = sweep.settled
     tangents: dict[Node, Node] = {}
     for name, node in variables.items():
         set_origin(_origin(Role.TANGENT, node, None, "seed"))
-        tangents[node] = extended.placeholder(_new_name(extended, f"dot_{_identifier(name)}"), node.shape, node.dtype)
-    _add_tangents(tangents, path)
+        dot = extended.placeholder(_new_name(extended, f"dot_{_identifier(name)}"), node.shape, node.dtype)
+        tangents[settled.twin(node)] = dot
+    _add_tangents(tangents, path, sweep)
+    tangents = settled.by_node(tangents, walk([of, *variables.values()])) if settled.forms else tangents
+    inner = sweep.inner(_plain_path(of, variables, settled), tangents)
     set_origin(_origin(Role.TANGENT, of, None, "output"))
     extended.output(output, tangents[of] if of in tangents else call("zeros_like", of))
-    extended._derivative = Derivative("forward", of_name, of, variables, tangents=tangents, before=graph._derivative)
+    extended._derivative = Derivative(
+        "forward", of_name, of, variables, tangents=tangents, before=graph._derivative, forms=settled.forms, inner=inner
+    )
     return extended
 
 
-def _add_tangents(tangents: dict[Node, Node], path: Path) -> None:
+def _add_tangents(tangents: dict[Node, Node], path: Path, sweep: Sweep) -> None:
     """The tangent of every node on the path: what flows in, and for a variable its own beside that."""
     for node, flows in path.items():
-        parts = [_tangent_part(node, k, tangents[i]) for k, i in flows]
+        parts = [_tangent_part(node, k, tangents[i], sweep) for k, i in flows]
         if node in tangents:
             parts.insert(0, tangents[node])
-        set_origin(_origin(Role.TANGENT, node, None, "sum of tangents"))
+        set_origin(_origin(Role.TANGENT, sweep.settled.primal(node), None, "sum of tangents"))
         tangents[node] = parts[0] if len(parts) == 1 else apply(add_n, tuple(parts))
 
 
-def _tangent_part(node: Node, k: int, tangent: Node) -> Node:
+def _tangent_part(node: Node, k: int, tangent: Node, sweep: Sweep) -> Node:
     """What the tangent of operand `k` contributes to the tangent of `node`."""
-    set_origin(_origin(Role.TANGENT, node, Edge(node, k), _rule_name(node.op.name, "jvp", k)))
-    part = _apply_rule(node.op.jvp, k, tangent, node, dict(node.attrs))
+    attrs = dict(node.attrs)
+    set_origin(sweep.origin(Role.TANGENT, node, node, k, "jvp"))
+    part = _apply_rule(node.op.jvp, k, tangent, node, attrs)
+    if sweep.shows_kinks:
+        part = _show_kink(part, node, attrs, tangent if node.op.elementwise else _any_in_slice(tangent, attrs))
     if part.type.shape != node.type.shape:
         part = call("broadcast_to", part, node.shape)
     return _own(_typed(part, node), tangent, node)
 
 
-# --- once more ---------------------------------------------------------------------------------------
-
-
-def differentiate_again(derivative: Derivative, of: Node) -> dict[Node, Node]:
-    """What takes the place of the gradients, or of the tangent, of `derivative` where `of` takes that of its root.
-
-    `of` has the same value by other nodes. Empty where these nodes have lost a variable.
-    """
-    needed = walk([of])
-    variables = {name: node for name, node in derivative.wrt.items() if node is not derivative.root}
-    lost = set(variables.values()).intersection(walk([derivative.root])).difference(needed)
-    if lost or any(derivative.root is node for node in derivative.wrt.values()):
-        return {}
-    path = _active_path(needed, variables, of)
-    outer = set_origin(None)
-    try:
-        if derivative.mode == "forward":
-            tangents = {node: derivative.tangents[node] for node in variables.values()}
-            _add_tangents(tangents, path)
-            return {derivative.tangents[derivative.root]: tangents[of]} if of in tangents else {}
-        assert derivative.seed is not None
-        adjoints, _ = _adjoints(of, derivative.seed, path)
-        return {derivative.grad[name]: adjoints[node] for name, node in variables.items() if node in adjoints}
-    finally:
-        set_origin(outer)
+def _any_in_slice(tangent: Node, attrs: dict[str, Any]) -> Node:
+    """Not 0 where a slice of the tangent, over the axes of a reduction, is not."""
+    return call("sum", call("abs", tangent), attrs["axes"], keepdims=attrs["keepdims"])

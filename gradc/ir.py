@@ -241,6 +241,10 @@ class Op:
         commutative: operands may be swapped, bit for bit.
         masks: it selects, so entries of the adjoint that it did not select are exactly zero.
         places: operand 0's entries, or sums of them, among zeros.
+        even, odd: f(-x) is f(x), or -f(x).
+        nonnegative: no value is below 0.
+        kinks: `kinks(g, out, *operands, **attrs)`: where the rules give a convention, for there is no derivative; for an op that
+            is not elementwise, of the adjoint's entries that are not 0. `differentiate(kinks="nan")` asks it.
         reduces: over its attribute `axes`, each slice by itself: where the adjoint is zero, so is the slice's.
         scans: along its attribute `axes` or `axis`, or the last axis, each slice by itself: where all of the adjoint is zero, so
             is the slice's.
@@ -268,6 +272,10 @@ class Op:
     commutative: bool = False
     masks: bool = False
     places: bool = False
+    even: bool = False
+    odd: bool = False
+    nonnegative: bool = False
+    kinks: Callable[..., Node | None] | None = None
     reduces: bool = False
     scans: bool = False
     ufunc: np.ufunc | None = None
@@ -311,7 +319,8 @@ class Op:
 class Function:
     """A public function that builds nodes: an op, or a composition of ops.
 
-    `reorders`: its sums are NumPy's in another order, so that values agree to rounding, and not bit for bit.
+    `reorders`: its sums are NumPy's in another order, so that values agree to rounding, and not bit for bit. `spellings`: functions
+    of the same operands that write it out; they are recognised as this one (see `gradc.matching`).
     """
 
     name: str
@@ -322,6 +331,7 @@ class Function:
     differentiable: bool = True
     requires: str | None = None
     reorders: bool = False
+    spellings: tuple[Callable[..., Any], ...] = ()
 
 
 OPS: dict[str, Op] = {}
@@ -1010,6 +1020,13 @@ _set_op, _set_inputs, _set_attrs = _setter("op"), _setter("inputs"), _setter("at
 _set_type, _set_origin, _set_serial = _setter("type"), _setter("origin"), _setter("serial")
 
 
+def rebuilt(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """`node` on other inputs of the same types; the same node where they are the same."""
+    if inputs == node.inputs:
+        return node
+    return Node(node.op, inputs, node.attrs, node.type, node.origin)
+
+
 def describe(node: Node) -> str:
     """A node in one line: `exp float64[3] (model.py:12)`."""
     label = f"{node.op.name} {node.name!r}" if node.name else node.op.name
@@ -1052,7 +1069,8 @@ class Derivative:
     """What one call of `differentiate` found: which node is the derivative of which.
 
     `root` is the node that was differentiated, `seed` its adjoint, `before` the derivative that the graph had already. `grad`
-    holds the adjoints by the names of the variables, `named` the same by the names of the outputs.
+    holds the adjoints by the names of the variables, `named` the same by the names of the outputs; `forms` are the nodes that
+    were differentiated as one function, `inner` those that only such a form reads.
     """
 
     mode: str
@@ -1066,6 +1084,8 @@ class Derivative:
     tangents: Mapping[Node, Node] = field(default_factory=dict)
     seed: Node | None = None
     before: Derivative | None = None
+    forms: Mapping[Node, str] = field(default_factory=dict)
+    inner: frozenset[Node] = frozenset()
 
     @property
     def chain(self) -> tuple[Derivative, ...]:
@@ -1137,6 +1157,7 @@ class Graph:
         self._influential: dict[int, set[Node]] = {}
         self._placeholders_now: Mapping[str, Node] | None = None
         self._outputs_now: Mapping[str, Node] | None = None
+        self._lowered = False
 
     # building
 
@@ -1212,24 +1233,29 @@ class Graph:
         outputs: Mapping[str, Node],
         nodes: tuple[Node, ...] | None = None,
         derivative: Derivative | None = None,
+        lowered: bool = False,
     ) -> Graph:
-        """A graph of nodes that exist: what passes return. `nodes` saves the walk where they are known in order."""
+        """A graph of nodes that exist: what passes return. `nodes` saves the walk where they are known in order.
+
+        `lowered`: nobody differentiates it any more, so that `stop_gradient` means nothing in it.
+        """
         graph = cls(name)
         graph._placeholders = dict(placeholders)
         graph._checked = set(graph._placeholders.values())
         graph._outputs = dict(outputs)
         graph._nodes = nodes
         graph._derivative = derivative
+        graph._lowered = lowered
         return graph
 
     def with_outputs(self, outputs: Mapping[str, Node], feeds: Iterable[str] | None = None) -> Graph:
         """The same derivatives and placeholders, or those named in `feeds`, and other outputs."""
         placeholders = self._placeholders if feeds is None else {name: self._placeholders[name] for name in feeds}
-        return Graph.of(self.name, placeholders, outputs, derivative=self._derivative)
+        return Graph.of(self.name, placeholders, outputs, derivative=self._derivative, lowered=self._lowered)
 
     def copy(self) -> Graph:
         """The same nodes in a graph of their own."""
-        graph = Graph.of(self.name, self._placeholders, self._outputs, self._nodes, self._derivative)
+        graph = Graph.of(self.name, self._placeholders, self._outputs, self._nodes, self._derivative, self._lowered)
         graph._checked = set(self._checked)
         return graph
 
@@ -1243,6 +1269,11 @@ class Graph:
         raise GraphError("a graph cannot be pickled: keep the program that builds it")
 
     # reading
+
+    @property
+    def lowered(self) -> bool:
+        """True for what `compile` made of a graph with `stop_gradient`: that is gone, and what is left has other derivatives."""
+        return self._lowered
 
     @property
     def placeholders(self) -> Mapping[str, Node]:
@@ -1320,6 +1351,8 @@ class Graph:
         if isinstance(node, Node) and node in found:
             return found[node]
         self.number(node)
+        if node in derivative.inner:
+            raise GraphError(_inside_of_a_form(node, derivative))
         if id(derivative) not in self._influential:
             self._influential[id(derivative)] = _influential(self, derivative)
         if node in self._influential[id(derivative)]:
@@ -1378,6 +1411,14 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<Graph {self.name!r}: {len(self._placeholders)} placeholders, {len(self._outputs)} outputs>"
+
+
+def _inside_of_a_form(node: Node, derivative: Derivative) -> str:
+    root = next((root for root in derivative.forms if node in set(walk([root]))), derivative.root)
+    return (
+        f"{describe(node)} has no derivative of its own: it is a part of {describe(root)}, which was differentiated as one "
+        f"function ({derivative.forms.get(root, 'a form')})\n  name it in wrt=, or pass forms=False to differentiate op by op"
+    )
 
 
 def _influential(graph: Graph, derivative: Derivative) -> set[Node]:

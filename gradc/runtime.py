@@ -30,6 +30,7 @@ from gradc.interpret import Needs, cause_of, check_feeds, located, needs_of
 from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Node, as_name, describe, paused_collector, walk
 from gradc.measure import Memory, Profile, memory_of, profile
 from gradc.passes import DEFAULT, PassReport, optimise
+from gradc.passes.rewrite import lowered
 from gradc.plan import Plan, make_plan
 from gradc.types import as_integer, as_size, names_in, resolve_shape
 
@@ -89,7 +90,7 @@ def compile(
     if not isinstance(chosen, Sequence):
         raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {passes!r}")
     with paused_collector():
-        optimised = optimise(graph.with_outputs(roots, needs.feeds), chosen, report, validate=validate)
+        optimised = optimise(lowered(graph.with_outputs(roots, needs.feeds)), chosen, report, validate=validate)
     return Executable(optimised, placeholders, needs, wanted, updates, report, cache_size)
 
 

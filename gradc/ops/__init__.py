@@ -18,15 +18,18 @@ from gradc.ops import (
     norms,
     order,
     padding,
+    pairs,
     products,
     rearranging,
     reduction,
     scan,
     shaping,
+    smooth,
     special,
     spectra,
     statistics,
     windows,
+    written,
 )
 from gradc.ops.activations import *  # noqa: F403
 from gradc.ops.choice import *  # noqa: F403

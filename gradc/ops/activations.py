@@ -13,6 +13,8 @@ from gradc.ir import Call, Kernel, Node, apply, lift
 from gradc.ops.declare import call, elementwise, function
 from gradc.ops.elementwise import (
     clip,
+    equal,
+    exp,
     floating,
     greater,
     greater_equal,
@@ -71,6 +73,8 @@ relu = elementwise(
     infer=_infer_relu,
     kernel=_relu_kernel,
     partials=(lambda x, out: greater(x, 0),),
+    nonnegative=True,
+    kinks=lambda x: equal(x, 0),
     symbolic="Max(a, 0)",
     masks=True,
     samples=reals(0.1, 2),
@@ -84,6 +88,7 @@ relu6 = elementwise(
     ._replace(infer=_infer_relu)
     ._asdict(),
     partials=(lambda x, out: logical_and(greater(x, 0), less(x, 6)),),
+    kinks=lambda x: logical_or(equal(x, 0), equal(x, 6)),
     symbolic="Min(Max(a, 0), 6)",
     masks=True,
     samples=reals(0.1, 5),
@@ -120,6 +125,7 @@ leaky_relu_op = elementwise(
     "leaky_relu",
     **recipe(varying=_leaky_calls, scratch=("out",))._asdict(),
     rules=(_leaky_rule,),
+    kinks=lambda x, *, slope: None if slope == 1 else equal(x, 0),
     symbolic="Piecewise((a, a > 0), ({slope!r} * a, True))",
     public=False,
 )
@@ -193,6 +199,7 @@ elu_op = elementwise(
     "elu",
     **recipe(varying=_elu_calls, scratch=("out",))._asdict(),
     rules=(lambda g, out, x, *, alpha: g * apply(elu_slope, (x,), (("alpha", alpha),)),),
+    kinks=lambda x, *, alpha: None if alpha == 1 else equal(x, 0),
     symbolic="Piecewise((a, a > 0), ({alpha!r} * (exp(a) - 1), True))",
     public=False,
 )
@@ -280,6 +287,7 @@ sigmoid_op = elementwise(
         inplace=(0,),
     )._asdict(),
     partials=(lambda x, out: sigmoid_slope(x, out),),
+    nonnegative=True,
     symbolic="1 / (1 + exp(-a))",
     public=False,
 )
@@ -308,6 +316,7 @@ softplus_op = elementwise(
         scratch=("out",),
     )._asdict(),
     partials=(lambda x, out: sigmoid(x),),
+    nonnegative=True,
     symbolic="log(1 + exp(a))",
     public=False,
 )
@@ -318,6 +327,7 @@ softplus_op = elementwise(
     edges=points(
         (800.0, 800.0, 1.0), (-800.0, 0.0, 0.0), (_INF, _INF, 1.0), (-_INF, 0.0, 0.0), (_NAN, _NAN, _NAN), (0.0, math.log(2), 0.5)
     ),
+    spellings=(lambda x: log(1 + exp(x)), lambda x: log1p(exp(x))),
 )
 def softplus(x: Any) -> Node:
     """log(1 + exp(x)), without overflow, and with every digit in the lower tail."""
@@ -327,6 +337,7 @@ def softplus(x: Any) -> Node:
 @function(
     samples=reals(-4, 4),
     edges=points((-800.0, -800.0, 1.0), (800.0, 0.0, 0.0), (-_INF, -_INF, 1.0), (_INF, 0.0, 0.0), (_NAN, _NAN, _NAN)),
+    spellings=(lambda x: log(sigmoid(x)),),
 )
 def log_sigmoid(x: Any) -> Node:
     """log(sigmoid(x)), which is -softplus(-x)."""
@@ -517,6 +528,7 @@ xlogy_op = elementwise(
         lambda g, out, x, y: select(logical_or(not_equal(x, 0), greater(y, 0)), g * log(y)),
         lambda g, out, x, y: select(logical_or(not_equal(x, 0), not_equal(y, 0)), g * (x / y)),
     ),
+    kinks=lambda x, y: logical_and(equal(x, 0), equal(y, 0)),
     symbolic="a * log(b)",
     public=False,
 )
@@ -527,6 +539,7 @@ xlog1py_op = elementwise(
         lambda g, out, x, y: select(logical_or(not_equal(x, 0), greater(y, -1)), g * log1p(y)),
         lambda g, out, x, y: select(logical_or(not_equal(x, 0), not_equal(y, -1)), g * (x / (1 + y))),
     ),
+    kinks=lambda x, y: logical_and(equal(x, 0), equal(y, -1)),
     symbolic="a * log(1 + b)",
     public=False,
 )

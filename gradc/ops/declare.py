@@ -56,6 +56,11 @@ def elementwise(
     linear_in: tuple[int, ...] = (),
     masks: bool = False,
     reads_sign: bool = False,
+    even: bool = False,
+    odd: bool = False,
+    nonnegative: bool = False,
+    kinks: Callable[..., Any] | None = None,
+    spellings: tuple[Callable[..., Any], ...] = (),
     requires: str | None = None,
     public: bool = True,
 ) -> Op:
@@ -76,6 +81,8 @@ def elementwise(
         edges: rows of the table of conventions.
         numpy: NumPy functions it stands for, besides `ufunc`.
         reads_sign: it depends on the sign of an operand that is NaN, as np.signbit does.
+        kinks: a function of the operands: where the rules give a convention, for there is no derivative.
+        spellings: functions of the same operands that write it out; see `gradc.matching`.
         public: False for an op that a function of the same name, or a rule, builds.
 
     Raises:
@@ -102,6 +109,10 @@ def elementwise(
             commutative=commutative,
             masks=masks,
             reads_sign=reads_sign,
+            even=even,
+            odd=odd,
+            nonnegative=nonnegative,
+            kinks=_kinks_of_entries(kinks) if kinks is not None else None,
             ufunc=ufunc,
             symbolic=symbolic,
             saved=saved,
@@ -113,8 +124,12 @@ def elementwise(
         return declared
     bound = ((ufunc,) if ufunc is not None and ufunc not in NUMPY else ()) + numpy
     differentiable = any(r is not None for r in table)
-    register_function(Function(name, declared, bound, samples, edges, differentiable, requires))
+    register_function(Function(name, declared, bound, samples, edges, differentiable, requires, spellings=spellings))
     return declared
+
+
+def _kinks_of_entries(kinks: Callable[..., Any]) -> Callable[..., Node | None]:
+    return lambda g, out, *operands, **attrs: kinks(*operands, **attrs)
 
 
 def _check_op(name: str, public: bool, numpy: tuple[Any, ...], samples: Any) -> None:
@@ -271,10 +286,11 @@ def function(
     differentiable: bool = True,
     requires: str | None = None,
     reorders: bool = False,
+    spellings: tuple[Callable[..., Any], ...] = (),
 ) -> Callable[[F], F]:
     """Register a function that composes ops, under its own name or `name`, and for NumPy's functions `numpy`.
 
-    `reorders`: its sums are NumPy's in another order.
+    `reorders`: its sums are NumPy's in another order. `spellings`: functions of the same operands that write it out.
 
     Raises:
         NamingError: the name is taken, or one of the NumPy functions.
@@ -283,7 +299,7 @@ def function(
     def register(build: F) -> F:
         own = name or build.__name__.rstrip("_")
         _check_function(own, numpy, samples)
-        register_function(Function(own, build, numpy, samples, edges, differentiable, requires, reorders))
+        register_function(Function(own, build, numpy, samples, edges, differentiable, requires, reorders, spellings))
         return build
 
     return register

@@ -213,6 +213,8 @@ square = elementwise(
     "square",
     np.square,
     rules=(lambda g, out, x: (g * 2) * x,),
+    even=True,
+    nonnegative=True,
     symbolic="a**2",
     samples=reals(-2, 2),
     edges=points((0.0, 0.0, 0.0), (1e200, _INF, 2e200), (-_INF, _INF, -_INF), (_NAN, _NAN, _NAN)),
@@ -334,6 +336,7 @@ sqrt = elementwise(
     "sqrt",
     np.sqrt,
     rules=(lambda g, out, x: g * 0.5 / out,),
+    nonnegative=True,
     symbolic="sqrt(a)",
     samples=reals(0.3, 3),
     edges=points((0.0, 0.0, _INF, "the domain's end"), (_INF, _INF, 0.0), (-1.0, _NAN, _NAN), (_NAN, _NAN, _NAN)),
@@ -342,6 +345,7 @@ cbrt = elementwise(
     "cbrt",
     np.cbrt,
     rules=(lambda g, out, x: g / (3 * square(out)),),
+    odd=True,
     symbolic="sign(a) * Abs(a)**(Rational(1, 3))",
     samples=reals(0.3, 3),
     edges=points((0.0, 0.0, _INF, "a vertical tangent"), (_INF, _INF, 0.0), (-_INF, -_INF, 0.0), (_NAN, _NAN, _NAN)),
@@ -355,6 +359,7 @@ exp = elementwise(
     "exp",
     np.exp,
     partials=(lambda x, out: out,),
+    nonnegative=True,
     symbolic="exp(a)",
     samples=reals(-2, 2),
     edges=points((-_INF, 0.0, 0.0), (1000.0, _INF, _INF), (-1000.0, 0.0, 0.0), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
@@ -363,6 +368,7 @@ exp2 = elementwise(
     "exp2",
     np.exp2,
     rules=(lambda g, out, x: (g * _LN2) * out,),
+    nonnegative=True,
     symbolic="2**a",
     samples=reals(-2, 2),
     edges=points((-_INF, 0.0, 0.0), (2000.0, _INF, _INF), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
@@ -465,6 +471,7 @@ logaddexp = elementwise(
     symbolic="log(exp(a) + exp(b))",
     samples=reals(-3, 3, operands=2),
     edges=_LOGADDEXP_EDGES,
+    spellings=(lambda x, y: log(exp(x) + exp(y)),),
 )
 logaddexp2 = elementwise(
     "logaddexp2",
@@ -474,6 +481,7 @@ logaddexp2 = elementwise(
     symbolic="log(2**a + 2**b) / log(2)",
     samples=reals(-3, 3, operands=2),
     edges=_LOGADDEXP_EDGES,
+    spellings=(lambda x, y: log2(exp2(x) + exp2(y)),),
 )
 
 # --- trigonometry ------------------------------------------------------------------------------------
@@ -482,6 +490,7 @@ sin = elementwise(
     "sin",
     np.sin,
     partials=(lambda x, out: cos(x),),
+    odd=True,
     symbolic="sin(a)",
     samples=reals(-3, 3),
     edges=points((0.0, 0.0, 1.0), (_INF, _NAN, _NAN), (_NAN, _NAN, _NAN)),
@@ -490,6 +499,7 @@ cos: Op = elementwise(
     "cos",
     np.cos,
     rules=(lambda g, out, x: -(g * sin(x)),),
+    even=True,
     symbolic="cos(a)",
     samples=reals(-3, 3),
     edges=points((0.0, 1.0, 0.0), (_INF, _NAN, _NAN), (_NAN, _NAN, _NAN)),
@@ -498,6 +508,7 @@ tan = elementwise(
     "tan",
     np.tan,
     partials=(lambda x, out: 1 + square(out),),
+    odd=True,
     symbolic="tan(a)",
     samples=reals(-1.2, 1.2),
     edges=points((0.0, 0.0, 1.0), (_INF, _NAN, _NAN), (_NAN, _NAN, _NAN)),
@@ -532,6 +543,7 @@ arcsin = elementwise(
     "arcsin",
     np.arcsin,
     rules=(lambda g, out, x: g / sqrt(one_minus_square(x)),),
+    odd=True,
     symbolic="asin(a)",
     samples=reals(-0.8, 0.8),
     edges=_TO_ONE["arcsin"],
@@ -550,6 +562,8 @@ arctan_slope = elementwise(
         do(np.square, "{0}, {out}"), do(np.add, "{out}, 1, {out}"), do(np.reciprocal, "{out}, {out}"), inplace=(0,)
     )._asdict(),
     rules=(lambda g, out, x: (g * -2) * (x * out) * out,),  # x * out first: out * out would underflow
+    even=True,
+    nonnegative=True,
     symbolic="1 / (1 + a**2)",
     public=False,
 )
@@ -557,6 +571,7 @@ arctan = elementwise(
     "arctan",
     np.arctan,
     partials=(lambda x, out: arctan_slope(x),),
+    odd=True,
     symbolic="atan(a)",
     samples=reals(-3, 3),
     edges=points(
@@ -570,6 +585,7 @@ sinh = elementwise(
     "sinh",
     np.sinh,
     partials=(lambda x, out: cosh(x),),
+    odd=True,
     symbolic="sinh(a)",
     samples=reals(-2, 2),
     edges=points((0.0, 0.0, 1.0), (-_INF, -_INF, _INF), (1000.0, _INF, _INF), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
@@ -578,6 +594,8 @@ cosh: Op = elementwise(
     "cosh",
     np.cosh,
     partials=(lambda x, out: sinh(x),),
+    even=True,
+    nonnegative=True,
     symbolic="cosh(a)",
     samples=reals(-2, 2),
     edges=points((0.0, 1.0, 0.0), (-_INF, _INF, -_INF), (1000.0, _INF, _INF), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
@@ -593,6 +611,7 @@ tanh_slope = elementwise(
         inplace=(0, 1),
     )._asdict(),
     rules=(lambda g, out, x, y: (g * -2) * (y * out), None),  # y is tanh(x), which the forward pass has
+    nonnegative=True,
     symbolic="1 - tanh(a)**2",
     saved="tanh(a)",
     public=False,
@@ -601,6 +620,7 @@ tanh = elementwise(
     "tanh",
     np.tanh,
     partials=(lambda x, out: tanh_slope(x, out),),
+    odd=True,
     symbolic="tanh(a)",
     samples=reals(-2, 2),
     edges=points((0.0, 0.0, 1.0), (_INF, 1.0, 0.0), (-_INF, -1.0, 0.0), (400.0, 1.0, 0.0), (_NAN, _NAN, _NAN)),
@@ -609,6 +629,7 @@ arcsinh = elementwise(
     "arcsinh",
     np.arcsinh,
     rules=(lambda g, out, x: g / hypot(x, 1),),
+    odd=True,
     symbolic="asinh(a)",
     samples=reals(-3, 3),
     edges=points(
@@ -637,6 +658,7 @@ arctanh = elementwise(
     "arctanh",
     np.arctanh,
     rules=(lambda g, out, x: g / one_minus_square(x),),
+    odd=True,
     symbolic="atanh(a)",
     samples=reals(-0.8, 0.8),
     edges=_TO_ONE["arctanh"],
@@ -653,7 +675,27 @@ safe_divide: Op = elementwise(
         inplace=(0,),
         scratch=("bool",),
     )._asdict(),  # x / y, and 0 where y is 0
-    rules=(lambda g, out, x, y: safe_divide(g, y), lambda g, out, x, y: -(safe_divide(g, y) * out)),
+    rules=(lambda g, out, x, y: over_size(g, y), lambda g, out, x, y: -(over_size(g, y) * out)),
+    symbolic="a / b",
+    kinks=lambda x, y: equal(y, 0),
+    public=False,
+)
+
+
+def _undefine(out: Any, lost: Any) -> None:
+    np.copyto(out, _NAN, where=lost)
+
+
+over_size: Op = elementwise(
+    "over_size",
+    **recipe(
+        do(np.divide, "{0}, {1}, {out}"),
+        do(np.equal, "{1}, 0, {s0}"),
+        do(_undefine, "{out}, {s0}"),
+        inplace=(0,),
+        scratch=("bool",),
+    )._asdict(),  # x / y, and NaN where y is 0: the derivative of what is 0 / 0 by a convention is nothing
+    rules=(lambda g, out, x, y: over_size(g, y), lambda g, out, x, y: -(over_size(g, y) * out)),
     symbolic="a / b",
     public=False,
 )
@@ -677,8 +719,8 @@ direction: Op = elementwise(
         scratch=("bool",),
     )._asdict(),  # x / r, where r is hypot(x, y), which the forward pass has
     rules=(
-        lambda g, out, x, y, r: (g * direction(y, x, r)) * safe_divide(direction(y, x, r), r),
-        lambda g, out, x, y, r: -(g * out) * safe_divide(direction(y, x, r), r),
+        lambda g, out, x, y, r: (g * direction(y, x, r)) * over_size(direction(y, x, r), r),
+        lambda g, out, x, y, r: -(g * out) * over_size(direction(y, x, r), r),
         None,
     ),
     symbolic="a / sqrt(a**2 + b**2)",
@@ -690,6 +732,8 @@ hypot: Op = elementwise(
     np.hypot,
     partials=(lambda x, y, out: direction(x, y, out), lambda x, y, out: direction(y, x, out)),
     commutative=True,
+    nonnegative=True,
+    kinks=lambda x, y: logical_and(equal(x, 0), equal(y, 0)),
     symbolic="sqrt(a**2 + b**2)",
     samples=ranges((0.5, 2), (-2, -0.5)),
     edges=(
@@ -720,6 +764,7 @@ arctan2 = elementwise(
     "arctan2",
     np.arctan2,
     rules=_arctan2_rules(),
+    kinks=lambda y, x: logical_and(equal(x, 0), equal(y, 0)),
     symbolic="atan2(a, b)",
     samples=ranges((0.5, 2), (-2, 2)),
     edges=(
@@ -740,6 +785,9 @@ abs_ = elementwise(
     "abs",
     np.absolute,
     partials=(lambda x, out: sign(x),),
+    even=True,
+    nonnegative=True,
+    kinks=lambda x: equal(x, 0),
     symbolic="Abs(a)",
     samples=reals(0.2, 2),
     edges=points(
@@ -750,6 +798,9 @@ fabs = elementwise(
     "fabs",
     np.fabs,
     partials=(lambda x, out: sign(x),),
+    even=True,
+    nonnegative=True,
+    kinks=lambda x: equal(x, 0),
     symbolic="Abs(a)",
     samples=reals(-2, -0.2),
     edges=points(
@@ -814,6 +865,7 @@ maximum = elementwise(
     "maximum",
     np.maximum,
     rules=(lambda g, out, x, y: share(g, x, y), lambda g, out, x, y: share(g, y, x)),
+    kinks=lambda x, y: equal(x, y),
     symbolic="Max(a, b)",
     masks=True,
     samples=ranges((-1, 0), (0.1, 1)),
@@ -823,6 +875,7 @@ minimum = elementwise(
     "minimum",
     np.minimum,
     rules=(lambda g, out, x, y: share(g, y, x), lambda g, out, x, y: share(g, x, y)),
+    kinks=lambda x, y: equal(x, y),
     symbolic="Min(a, b)",
     masks=True,
     samples=ranges((-1, 0), (0.1, 1)),
@@ -832,6 +885,7 @@ fmax = elementwise(
     "fmax",
     np.fmax,
     rules=_fmax_rules(True),
+    kinks=lambda x, y: equal(x, y),
     symbolic="Max(a, b)",
     masks=True,
     samples=ranges((-1, 0), (0.1, 1)),
@@ -841,6 +895,7 @@ fmin = elementwise(
     "fmin",
     np.fmin,
     rules=_fmax_rules(False),
+    kinks=lambda x, y: equal(x, y),
     symbolic="Min(a, b)",
     masks=True,
     samples=ranges((-1, 0), (0.1, 1)),
@@ -850,6 +905,7 @@ copysign: Op = elementwise(
     "copysign",
     np.copysign,
     partials=(lambda x, y, out: sign(x) * copysign(1.0, y), 0),
+    kinks=lambda x, y: equal(x, 0),
     symbolic="Abs(a) * sign(b)",
     reads_sign=True,
     samples=ranges((-2, -0.2), (-2, 2)),
@@ -1163,6 +1219,7 @@ clip_op = elementwise(
         lambda x, lo, hi, out: logical_or(greater(x, hi), greater(lo, hi)),
     ),
     masks=True,
+    kinks=lambda x, lo, hi: logical_or(equal(x, lo), equal(x, hi)),
     symbolic="Min(Max(a, b), c)",
     public=False,
 )
@@ -1171,6 +1228,7 @@ clip_min = elementwise(
     **recipe(do(np.maximum, "{0}, {1}, out={out}"), inplace=(0,))._asdict(),
     partials=(lambda x, lo, out: greater_equal(x, lo), lambda x, lo, out: less(x, lo)),
     masks=True,
+    kinks=lambda x, lo: equal(x, lo),
     symbolic="Max(a, b)",
     public=False,
 )
@@ -1179,6 +1237,7 @@ clip_max = elementwise(
     **recipe(do(np.minimum, "{0}, {1}, out={out}"), inplace=(0,))._asdict(),
     partials=(lambda x, hi, out: less_equal(x, hi), lambda x, hi, out: greater(x, hi)),
     masks=True,
+    kinks=lambda x, hi: equal(x, hi),
     symbolic="Min(a, b)",
     public=False,
 )

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ArgumentError, ShapeError
-from gradc.ir import Call, Kernel, Node, apply, lift
+from gradc.ir import Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import call, function, op
-from gradc.ops.elementwise import abs_, power, safe_divide, select, sign
+from gradc.ops.elementwise import abs_, over_size, power, safe_divide, select, sign
 from gradc.ops.reduction import kept, max_, may_be_empty, min_, narrowed, reduced_shape, reduction_samples, sum_
 from gradc.ops.samples import Sample, at, normal, sample
 from gradc.types import TensorType, normalize_axes, normalize_axis, show_shape
@@ -127,25 +127,36 @@ def _infer_unit(x: TensorType, size: TensorType, *, axes: tuple[int, ...]) -> Te
 
 
 def unit(x: Node, size: Node, axes: tuple[int, ...]) -> Node:
-    """x / size, where `size`, with axes of length 1, is a norm of `x` over `axes`; 0 at the origin."""
+    """x / size, where `size`, with axes of length 1, is a norm of `x` over `axes`; 0 at the origin, and so are its derivatives."""
     return apply(unit_op, (x, size), (("axes", axes),))
 
 
-unit_op = op(
-    "unit",
-    infer=_infer_unit,
-    evaluate=_unit,
-    vjp=(
-        lambda g, out, x, size, *, axes: safe_divide(g, size),
-        lambda g, out, x, size, *, axes: -sum_(safe_divide(g, size) * out, axes, keepdims=True),
-    ),
-    jvp=(
-        lambda t, out, x, size, *, axes: safe_divide(t, size),
-        lambda t, out, x, size, *, axes: -(safe_divide(t, size) * out),
-    ),
-    kernel=lambda inputs, out, attrs: Kernel((Call(unit_into, "unit", "{0}, {1}, {out}"),)),
-    scans=True,
-)
+def slope_of_norm(x: Node, size: Node, axes: tuple[int, ...]) -> Node:
+    """The same, as the derivative of a norm: the one of least norm at the origin. Its own derivative is NaN there."""
+    return apply(slope_of_norm_op, (x, size), (("axes", axes),))
+
+
+def _unit_op(name: str, over: Callable[[Node, Node], Node], **traits: Any) -> Op:
+    return op(
+        name,
+        infer=_infer_unit,
+        evaluate=_unit,
+        vjp=(
+            lambda g, out, x, size, *, axes: over(g, size),
+            lambda g, out, x, size, *, axes: -sum_(over(g, size) * out, axes, keepdims=True),
+        ),
+        jvp=(
+            lambda t, out, x, size, *, axes: over(t, size),
+            lambda t, out, x, size, *, axes: -(over(t, size) * out),
+        ),
+        kernel=lambda inputs, out, attrs: Kernel((Call(unit_into, "unit", "{0}, {1}, {out}"),)),
+        scans=True,
+        **traits,
+    )
+
+
+unit_op = _unit_op("unit", safe_divide)
+slope_of_norm_op = _unit_op("slope_of_norm", over_size)
 
 
 def _into_scratch(fill: Callable[..., None], option: str) -> tuple[Any, Any]:
@@ -172,7 +183,10 @@ def _norm_rules(slope: Callable[..., Node]) -> dict[str, Any]:
     def jvp(t: Node, out: Node, x: Node, *, axes: tuple[int, ...], keepdims: bool, **attrs: Any) -> Node:
         return sum_(t * slope(x, kept(out, x, axes, keepdims), axes, **attrs), axes, keepdims=keepdims)
 
-    return {"vjp": (vjp,), "jvp": (jvp,)}
+    def kinks(g: Node, out: Node, x: Node, **attrs: Any) -> Node:
+        return call("equal", out, 0)
+
+    return {"vjp": (vjp,), "jvp": (jvp,), "kinks": kinks}
 
 
 def _infer_norm(x: TensorType, *, axes: tuple[int, ...], keepdims: bool, **attrs: Any) -> TensorType:
@@ -184,18 +198,23 @@ def _power_slope(x: Node, size: Node, axes: tuple[int, ...], p: float) -> Node:
 
     Below p = 0 the norm is 0 as soon as one entry is; then it is 0 for the others too.
     """
-    share = unit(x, size, axes)
-    return select(call("not_equal", x if p > 0 else size, 0), sign(share) * power(abs_(share), p - 1))
+    share = slope_of_norm(x, size, axes)
+    slope = select(call("not_equal", x if p > 0 else size, 0), sign(share) * power(abs_(share), p - 1))
+    return slope + share * 0  # at the origin, what is 0 here has no derivative
 
 
 def _unit_slope(x: Node, size: Node, axes: tuple[int, ...], flat: bool) -> Node:
-    return unit(x, size, axes)
+    return slope_of_norm(x, size, axes)
 
 
 _evaluate, _kernel = _into_scratch(root_of_squares, "flat")
-norm_2 = op("norm_2", infer=_infer_norm, evaluate=_evaluate, kernel=_kernel, reduces=True, **_norm_rules(_unit_slope))
+norm_2 = op(
+    "norm_2", infer=_infer_norm, evaluate=_evaluate, kernel=_kernel, reduces=True, nonnegative=True, **_norm_rules(_unit_slope)
+)
 _evaluate, _kernel = _into_scratch(root_of_powers, "p")
-norm_p = op("norm_p", infer=_infer_norm, evaluate=_evaluate, kernel=_kernel, reduces=True, **_norm_rules(_power_slope))
+norm_p = op(
+    "norm_p", infer=_infer_norm, evaluate=_evaluate, kernel=_kernel, reduces=True, nonnegative=True, **_norm_rules(_power_slope)
+)
 
 # --- norms of vectors and matrices -----------------------------------------------------------------------
 

@@ -379,6 +379,12 @@ def mean_of_ties(t: Node, out: Node, x: Node, axes: tuple[int, ...], keepdims: b
     return (sum_(widened(where(wins, t, 0)), axes, keepdims=keepdims) / ties).astype(t.dtype)
 
 
+def _has_ties(g: Node, out: Node, x: Node, *, axes: tuple[int, ...], keepdims: bool) -> Node:
+    """Where several entries of a slice are its extremum."""
+    wins = call("equal", x, spread(out, x, axes, keepdims))
+    return call("greater", sum_(wins, axes, keepdims=keepdims), 1)
+
+
 _FEW = 32
 _MANY_ROWS = 16
 
@@ -420,6 +426,7 @@ def _extremum(name: str, ufunc: np.ufunc) -> Op:
         vjp=(lambda g, out, x, *, axes, keepdims, nothing=None: share_ties(g, out, x, axes, keepdims),),
         jvp=(lambda t, out, x, *, axes, keepdims, nothing=None: mean_of_ties(t, out, x, axes, keepdims),),
         kernel=kernel,
+        kinks=_has_ties,
         masks=True,
         reduces=True,
     )

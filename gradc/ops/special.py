@@ -1,4 +1,4 @@
-"""Special functions through scipy, the optional extra: erf, erfc, ndtr, lgamma, digamma, polygamma.
+"""Special functions through scipy, the optional extra: erf, erfc, ndtr, log_ndtr, lgamma, digamma, polygamma.
 
 scipy is imported when a node of such an op is built, never with gradc.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from gradc.errors import ArgumentError, UnsupportedError
 from gradc.ir import Call, Kernel, Node, Op, apply
 from gradc.ops.declare import elementwise, function
-from gradc.ops.elementwise import clip, floating
+from gradc.ops.elementwise import clip, floating, log
 from gradc.ops.recipes import do, recipe
 from gradc.ops.samples import cases, normal, points, reals, sample
 from gradc.types import TensorType, as_number
@@ -25,6 +26,7 @@ __all__ = [
     "erf",
     "erfc",
     "lgamma",
+    "log_ndtr",
     "ndtr",
     "polygamma",
 ]
@@ -46,7 +48,7 @@ def _scipy(op: str, name: str) -> Any:
     return getattr(special, name)
 
 
-def _special(name: str, scipy_name: str, symbolic: str, rule: Callable[..., Node]) -> Op:
+def _special(name: str, scipy_name: str, symbolic: str, rule: Callable[..., Node], **traits: bool) -> Op:
     """An op that is a ufunc of scipy.special, in the dtype of its operand."""
 
     def infer(x: TensorType) -> TensorType:
@@ -59,7 +61,9 @@ def _special(name: str, scipy_name: str, symbolic: str, rule: Callable[..., Node
     def kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
         return Kernel((Call(_scipy(name, scipy_name), name, "{0}, {out}"),), inplace=(0,))
 
-    return elementwise(name, infer=infer, evaluate=evaluate, kernel=kernel, rules=(rule,), symbolic=symbolic, public=False)
+    return elementwise(
+        name, infer=infer, evaluate=evaluate, kernel=kernel, rules=(rule,), symbolic=symbolic, public=False, **traits
+    )
 
 
 # --- the error function and the normal distribution ----------------------------------------------------
@@ -68,6 +72,8 @@ bell: Op = elementwise(
     "bell",
     **recipe(do(np.square, "{0}, {out}"), do(np.negative, "{out}, {out}"), do(np.exp, "{out}, {out}"), inplace=(0,))._asdict(),
     rules=(lambda g, out, x: (g * out) * (clip(x, -_FLAT, _FLAT) * -2),),
+    even=True,
+    nonnegative=True,
     symbolic="exp(-a**2)",
     assuming=f"(a > -{_FLAT}) & (a < {_FLAT})",
     public=False,
@@ -82,12 +88,14 @@ normal_density: Op = elementwise(
         inplace=(0,),
     )._asdict(),
     rules=(lambda g, out, x: -(g * out) * clip(x, -_FLAT, _FLAT),),
+    even=True,
+    nonnegative=True,
     symbolic="exp(-a**2 / 2) / sqrt(2 * pi)",
     assuming=f"(a > -{_FLAT}) & (a < {_FLAT})",
     public=False,
 )
 _TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
-erf_op = _special("erf", "erf", "erf(a)", lambda g, out, x: (g * _TWO_OVER_ROOT_PI) * bell(x))
+erf_op = _special("erf", "erf", "erf(a)", lambda g, out, x: (g * _TWO_OVER_ROOT_PI) * bell(x), odd=True)
 erfc_op = _special("erfc", "erfc", "erfc(a)", lambda g, out, x: (g * -_TWO_OVER_ROOT_PI) * bell(x))
 ndtr_op = _special("ndtr", "ndtr", "erfc(-a / sqrt(2)) / 2", lambda g, out, x: g * normal_density(x))
 
@@ -120,6 +128,87 @@ def erfc(x: Any) -> Node:
 def ndtr(x: Any) -> Node:
     """The distribution function of the standard normal distribution. Needs the extra `scipy`."""
     return apply(ndtr_op, (floating(x, "ndtr"),))
+
+
+# --- the logarithm of the normal distribution function -------------------------------------------------
+
+_FAR = -3.0
+_QUADRATURE = 80
+
+
+@lru_cache(maxsize=1)
+def _laguerre() -> Any:
+    return np.polynomial.laguerre.laggauss(_QUADRATURE)
+
+
+def _log_ndtr_far(x: Any, order: int) -> Any:
+    """The derivative of that order for x <= -3: that of log ndtr(-z) = -z**2 / 2 + log(integral of exp(-z t - t**2 / 2)) + const.
+
+    Derivatives of the logarithm of such an integral are the cumulants of t, whose moments Gauss and Laguerre's quadrature gives
+    to all digits in t = s / z; nothing cancels, however far out.
+    """
+    s, weights = _laguerre()
+    z = -x[..., None]
+    density = weights * np.exp(-0.5 * np.square(s / z))
+    density /= density.sum(-1, keepdims=True)
+    moments = [(density * s**n).sum(-1) for n in range(order + 1)]
+    cumulants = [np.zeros_like(x)]
+    for n in range(1, order + 1):
+        cumulants.append(moments[n] - sum(math.comb(n - 1, m - 1) * cumulants[m] * moments[n - m] for m in range(1, n)))
+    found = cumulants[order] / z[..., 0] ** order
+    return found + (-x if order == 1 else -1.0 if order == 2 else 0.0)
+
+
+def _log_ndtr_near(x: Any, order: int) -> Any:
+    """The derivative of that order for x > -3: h = exp(-x**2 / 2) / (sqrt(2 pi) ndtr(x)), and h' = -h (x + h), by Leibniz' rule."""
+    with np.errstate(over="ignore"):
+        slopes = [math.sqrt(2 / math.pi) / _scipy("log_ndtr", "erfcx")(x * -math.sqrt(0.5))]
+    for n in range(order - 1):
+        squares = sum(math.comb(n, k) * slopes[k] * slopes[n - k] for k in range(n + 1))
+        slopes.append(-(x * slopes[n] + (n * slopes[n - 1] if n else 0.0) + squares))
+    return slopes[order - 1]
+
+
+def _log_ndtr(x: Any, *, order: int) -> Any:
+    given = np.asarray(x)
+    x = given.astype(np.float64)
+    if order == 0:
+        return np.asarray(_scipy("log_ndtr", "log_ndtr")(x)).astype(given.dtype)
+    far = x <= _FAR
+    near = _log_ndtr_near(np.clip(x, _FAR, 1e3), order)
+    found = np.where(far, _log_ndtr_far(np.where(far, x, _FAR), order), near) if far.any() else near
+    return np.where(np.isnan(x), x, found).astype(given.dtype)
+
+
+def _infer_log_ndtr(x: TensorType, *, order: int) -> TensorType:
+    _scipy("log_ndtr", "log_ndtr")
+    return x
+
+
+log_ndtr_op: Op = elementwise(
+    "log_ndtr",
+    infer=_infer_log_ndtr,
+    evaluate=_log_ndtr,
+    rules=(lambda g, out, x, *, order: g * apply(log_ndtr_op, (x,), (("order", order + 1),)),),
+    symbolic="log(erfc(-a / sqrt(2)) / 2).diff(a, {order})",
+    public=False,
+)
+
+
+@function(
+    samples=reals(-8, 4),
+    edges=points(
+        (0.0, -math.log(2), 2 / math.sqrt(2 * math.pi)),
+        (_INF, 0.0, 0.0),
+        (-_INF, -_INF, _INF),
+        (_NAN, _NAN, _NAN),
+    ),
+    requires="scipy",
+    spellings=(lambda x: log(ndtr(x)),),
+)
+def log_ndtr(x: Any) -> Node:
+    """log(ndtr(x)), with every digit in both tails, and so are its derivatives of all orders. Needs the extra `scipy`."""
+    return apply(log_ndtr_op, (floating(x, "log_ndtr"),), (("order", 0),))
 
 
 # --- the gamma function --------------------------------------------------------------------------------

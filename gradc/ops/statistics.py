@@ -16,7 +16,7 @@ from gradc.errors import ArgumentError, DTypeError, ShapeError
 from gradc.ir import Call, Kernel, Node, apply, as_array, constant, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.elementwise import select, where
-from gradc.ops.norms import root_of_squares, unit
+from gradc.ops.norms import root_of_squares, slope_of_norm
 from gradc.ops.reduction import (
     count_of,
     floating_wide,
@@ -71,13 +71,14 @@ squares_about_mean = op(
     jvp=(lambda t, out, x, d, *, axes, keepdims: sum_((t * 2) * d, axes, keepdims=keepdims), None),
     kernel=_squares_kernel,
     reduces=True,
+    nonnegative=True,
 )
 
 
 def _deviation_slope(out: Node, x: Node, d: Node, divisor: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     """d / (divisor std): 0 where all entries are equal."""
     share = kept(divisor, x, axes, keepdims) if divisor.ndim else divisor
-    return unit(d, kept(out, x, axes, keepdims), axes) / share
+    return slope_of_norm(d, kept(out, x, axes, keepdims), axes) / share
 
 
 def _deviation_jvp(
@@ -112,7 +113,9 @@ standard_deviation = op(
     ),
     jvp=(_deviation_jvp, None, None, None),
     kernel=_deviation_kernel,
+    kinks=lambda g, out, *operands, **attrs: call("equal", out, 0),
     reduces=True,
+    nonnegative=True,
 )
 
 

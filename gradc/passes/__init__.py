@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gradc.errors import ArgumentError
+from gradc.forms import with_forms
 from gradc.ir import Graph
 from gradc.passes.contract import contract
 from gradc.passes.cse import cse, sharing
 from gradc.passes.fold import fold, folding
 from gradc.passes.prune import prune
-from gradc.passes.rederive import rederive
 from gradc.passes.rewrite import Numerics, Pass, name_of, numerics_of, rewriting_pass
 from gradc.passes.simplify import shortening, simplify, simplifying
 from gradc.passes.stable import stabilising
@@ -21,12 +21,15 @@ from gradc.passes.validate import validating, validator_for
 clean = rewriting_pass("clean", Numerics.EXACT, simplifying, folding, sharing)
 """`simplify`, `fold` and `cse` in one walk: each sees what the others made of the operands."""
 
+forms = Pass("forms", Numerics.REASSOCIATES, with_forms)
+"""Functions that are written out become what `differentiate` has taken them for."""
+
 stable = rewriting_pass("stable", Numerics.REASSOCIATES, shortening, stabilising, folding, sharing)
 """`clean`, and forms that neither overflow nor cancel, in one walk."""
 
 NONE: tuple[Pass, ...] = ()
 EXACT: tuple[Pass, ...] = (clean, prune)
-DEFAULT: tuple[Pass, ...] = (rederive, stable, contract, prune)
+DEFAULT: tuple[Pass, ...] = (forms, stable, contract, prune)
 
 __all__ = [
     "DEFAULT",
@@ -39,10 +42,11 @@ __all__ = [
     "contract",
     "cse",
     "fold",
+    "forms",
     "optimise",
     "prune",
-    "rederive",
     "simplify",
+    "stable",
     "validating",
 ]
 

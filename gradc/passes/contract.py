@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from gradc import ops
-from gradc.ir import Graph, Node, apply, constant, set_origin
+from gradc.ir import Graph, Node, apply, constant, rebuilt, set_origin
 from gradc.ops.linalg import matmul_op, vecdot_op
 from gradc.ops.reduction import sum_op
 from gradc.ops.shaping import reshape_op
-from gradc.passes.rewrite import Numerics, Pass, rebuilt
+from gradc.passes.rewrite import Numerics, Pass
 from gradc.types import Shape, Size, is_static, size_of
 
 MOST = 4096
@@ -49,7 +49,9 @@ def _contracted(graph: Graph) -> Graph:
             new[node] = current
     finally:
         set_origin(outer)
-    return Graph.of(graph.name, graph.placeholders, {name: new[node] for name, node in graph.outputs.items()})
+    return Graph.of(
+        graph.name, graph.placeholders, {name: new[node] for name, node in graph.outputs.items()}, lowered=graph.lowered
+    )
 
 
 def _fits(node: Node) -> bool:

@@ -11,7 +11,7 @@ def _pruned(graph: Graph) -> Graph:
     nodes = walk(graph.outputs.values())
     needed = set(nodes)
     kept = {name: node for name, node in graph.placeholders.items() if node in needed}
-    return Graph.of(graph.name, kept, graph.outputs, tuple(nodes))
+    return Graph.of(graph.name, kept, graph.outputs, tuple(nodes), lowered=graph.lowered)
 
 
 prune = Pass("prune", Numerics.EXACT, _pruned)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gradc.ir import Graph, Node, same_nodes, set_origin
+from gradc.ir import Graph, Node, rebuilt, set_origin
+from gradc.ops.elementwise import stop_gradient
 
 Rewriting = Callable[[Node], Node]
 
@@ -60,15 +61,23 @@ def rewriting_pass(name: str, numerics: Numerics, *makers: Callable[[Graph], Rew
     return Pass(name, numerics, lambda graph: rewrite(graph, [make(graph) for make in makers]))
 
 
-def rebuilt(node: Node, inputs: tuple[Node, ...]) -> Node:
-    """`node` on other inputs of the same types; the same node where they are the same."""
-    if same_nodes(inputs, node.inputs):
-        return node
-    return Node(node.op, inputs, node.attrs, node.type, node.origin)
+def lowered(graph: Graph) -> Graph:
+    """`graph` for a target: no derivative is taken of it any more, so rewriting may drop what only derivatives know of.
+
+    No pass may do that by itself: `differentiate(optimise(g))` would be another derivative than `optimise(differentiate(g))`.
+    """
+    held = any(node.op is stop_gradient for node in graph.nodes)
+    return Graph.of(graph.name, graph.placeholders, graph.outputs, graph.nodes, graph._derivative, lowered=held or graph.lowered)
+
+
+def _without_stops(node: Node) -> Node:
+    return node.inputs[0] if node.op is stop_gradient else node
 
 
 def rewrite(graph: Graph, steps: list[Rewriting]) -> Graph:
     """The graph in which each node is what the steps make of it. New nodes have the origin of the node they replace."""
+    if graph.lowered:
+        steps = [_without_stops, *steps]
     new: dict[Node, Node] = {}
     final: set[Node] = set()
     outer = set_origin(None)
@@ -86,7 +95,7 @@ def rewrite(graph: Graph, steps: list[Rewriting]) -> Graph:
     finally:
         set_origin(outer)
     outputs = {name: new.get(node, node) for name, node in graph.outputs.items()}
-    return Graph.of(graph.name, graph.placeholders, outputs)
+    return Graph.of(graph.name, graph.placeholders, outputs, lowered=graph.lowered)
 
 
 def reads_signs(graph: Graph) -> bool:

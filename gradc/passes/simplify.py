@@ -13,7 +13,7 @@ import numpy as np
 
 from gradc import ops
 from gradc.ir import CONSTANT, CORRECTLY_ROUNDED, Graph, Node, Op, apply, constant, infer_type, same_nodes
-from gradc.ops.elementwise import astype_op, identity, select, stop_gradient, where_op
+from gradc.ops.elementwise import astype_op, identity, select, where_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op, transpose_op
 from gradc.passes.rewrite import Numerics, Rewriting, reads_signs, rewriting_pass
 
@@ -232,7 +232,6 @@ def _signs_of_terms(node: Node) -> Node | None:
 
 RULES: dict[Op, Simplification] = {
     identity: lambda node: node.inputs[0],
-    stop_gradient: lambda node: node.inputs[0],
     reshape_op: _reshape,
     transpose_op: _transpose,
     broadcast_op: _same_type,

@@ -530,9 +530,19 @@ def _culprit(
                 return _verdict(node, found)
             kink = kink or (
                 f"\n  op {node.op.name!r} is at a kink, a jump or a pole, where differences are no derivative: "
-                f"{describe(node)}\n  by itself: {found.text}\n  move the point"
+                f"{describe(node)}\n  by itself: {found.text}\n  {_advice(fault)}"
             )
     return kink or "\n  every op's rule holds by itself at these values: is the point at a jump, or too steep for differences?"
+
+
+def _advice(fault: Fault) -> str:
+    """A kink of the whole function excuses a convention; one of an op does not, where the function has a derivative."""
+    if fault.kinked:
+        return "move the point"
+    return (
+        "the function itself has a derivative here, the same from both sides, and the gradient is wrong: a convention took its "
+        "place.\n  write the function as a smooth one, or with a function of gradc that is"
+    )
 
 
 def _active(graph: Graph, output: str, names: Sequence[str]) -> Iterator[Node]:

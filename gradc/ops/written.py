@@ -1,0 +1,500 @@
+"""Functions that people write out and that gradc has as ops: spellings across declarations, and what no pattern says.
+
+Each is right, and better, wherever the written form is: it overflows, underflows or cancels nowhere that the result does not, and
+its derivatives are the true ones where a rule of the written form would give a convention.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+
+from gradc.ir import CONSTANT, OPS, Node, Op, apply, constant
+from gradc.matching import Same, is_number, moved, moves_entries, negated, number_of, recognises, spell, under_moves
+from gradc.ops.activations import log_sigmoid, relu, sigmoid, sigmoid_slope, softplus, softplus_op
+from gradc.ops.declare import call
+from gradc.ops.elementwise import (
+    abs_,
+    add,
+    astype,
+    astype_op,
+    copysign,
+    cosh,
+    divide,
+    exp,
+    expm1,
+    fabs,
+    float_power,
+    hypot,
+    log,
+    log1p,
+    maximum,
+    multiply,
+    negative,
+    power_op,
+    reciprocal,
+    select,
+    sign,
+    sqrt,
+    square,
+    stop_gradient,
+    subtract,
+    tanh,
+    tanh_slope,
+    where_op,
+)
+from gradc.ops.linalg import matmul_op, vecdot_op
+from gradc.ops.nn import log_softmax, softmax
+from gradc.ops.norms import norm_2
+from gradc.ops.reduction import logsumexp, max_op, reduced_shape, sum_op
+from gradc.ops.shaping import add_n, broadcast_op, reshape_op
+from gradc.ops.smooth import defined, log_cosh, matern_3, matern_5, root_power, signed_expm1, signed_log1p, softplus_tail
+from gradc.ops.special import erf, erfc, log_ndtr, ndtr
+from gradc.ops.statistics import squares_about_mean, standard_deviation
+
+_ROOT_2, _LOG_2 = math.sqrt(2), math.log(2)
+
+
+def _signed(f: Callable[[Node], Node]) -> tuple[Callable[..., Node], ...]:
+    """The ways to write the sign of x on f(|x|)."""
+    return (lambda x: sign(x) * f(abs_(x)), lambda x: copysign(f(abs_(x)), x))
+
+
+# --- the logistic function ---------------------------------------------------------------------------
+
+spell("sigmoid", lambda x: sigmoid(-x), lambda x: reciprocal(1 + exp(x)), lambda x: 1 / (1 + exp(x)), values=False)
+spell("sigmoid", sigmoid, lambda x: exp(x) / (1 + exp(x)))
+spell("sigmoid", lambda x, y: sigmoid(x - y), lambda x, y: exp(x) / (exp(x) + exp(y)))
+spell("sigmoid", lambda x: sigmoid(negated(x)), lambda x: 1 - sigmoid(x))
+spell("sigmoid", sigmoid, lambda x: 1 - 1 / (1 + exp(x)), lambda x: 1 - reciprocal(1 + exp(x)))
+spell("sigmoid", lambda a, x: a * sigmoid(negated(x)), lambda a, x: a - a * sigmoid(x))
+spell("log_sigmoid", lambda x: -softplus(x), lambda x: log(1 / (1 + exp(x))), lambda x: log(reciprocal(1 + exp(x))))
+spell("sigmoid", lambda x: sigmoid(negated(x)), lambda x: sigmoid_slope(x, sigmoid(x)) / sigmoid(x))
+spell("sigmoid", sigmoid, lambda x: sigmoid_slope(x, sigmoid(x)) / sigmoid(-x))
+spell("sigmoid_slope", lambda x: tanh_slope(x, tanh(x)), lambda x: 1 - square(tanh(x)), lambda x: 1 - tanh(x) * tanh(x))
+spell("log_sigmoid", log_sigmoid, lambda x: log(exp(x) / (1 + exp(x))))
+spell("log", lambda x: log(x) * 0.5, lambda x: log(sqrt(x)))
+spell("divide", lambda x, y: x * y, lambda x, y: x / (1 / y))
+spell("log_cosh", log_cosh, lambda x: log(cosh(x)))
+spell("identity", lambda x: x, lambda x: sign(x) * abs_(x), lambda x: copysign(abs_(x), x))
+spell("signed_log1p", signed_log1p, *_signed(lambda size: log1p(size)), *_signed(lambda size: log(1 + size)))
+spell("signed_expm1", signed_expm1, *_signed(lambda size: expm1(size)), *_signed(lambda size: exp(size) - 1))
+
+# --- the normal distribution -------------------------------------------------------------------------
+
+spell("log_ndtr", lambda x: log_ndtr(negated(x)), lambda x: log(1 - ndtr(x)))
+spell("log_ndtr", lambda x: log_ndtr(x * -_ROOT_2) + _LOG_2, lambda x: log(erfc(x)))
+spell("log_ndtr", lambda x: log_ndtr(x * _ROOT_2) + _LOG_2, lambda x: log(1 + erf(x)))
+spell("log_ndtr", lambda x: log_ndtr(x * -_ROOT_2) + _LOG_2, lambda x: log(1 - erf(x)))
+
+# --- sums of exponentials ----------------------------------------------------------------------------
+
+
+def is_exp(node: Node) -> bool:
+    """True for exp(u) of floats: where it casts integers first, what is done to `u` instead could wrap around."""
+    return node.op is exp and node.inputs[0].dtype == node.dtype
+
+
+def _under_shapes(node: Node) -> Node:
+    """What `node` reshapes or broadcasts."""
+    while node.op is reshape_op or node.op is broadcast_op:
+        node = node.inputs[0]
+    return node
+
+
+def _sum_of_exp(node: Node) -> Node | None:
+    """exp(u) where `node`, under its shapes, sums that and nothing yet keeps it from overflow; `u` has entries."""
+    total = _under_shapes(node)
+    if total.op is not sum_op or not is_exp(total.inputs[0]) or 0 in total.inputs[0].shape:
+        return None
+    return None if _is_shifted(total.inputs[0].inputs[0]) else total.inputs[0]
+
+
+def _is_shifted(u: Node) -> bool:
+    """True for x - max(x): its exponentials are at most 1."""
+    if not u.op.elementwise or len(u.inputs) != 2:
+        return False
+    top = _under_shapes(_held(u.inputs[1]))
+    candidates = top.inputs if top.op is select or top.op is where_op else (top,)
+    return any(c.op is max_op and c.inputs[0] is u.inputs[0] for c in map(_under_shapes, candidates))
+
+
+def _held(node: Node) -> Node:
+    return node.inputs[0] if node.op is stop_gradient else node
+
+
+def _keeps_axes(node: Node) -> bool:
+    """True when `node` is a sum beside what it sums: broadcast along the very axes that are reduced."""
+    while node.op is broadcast_op:
+        node = node.inputs[0]
+    total = _under_shapes(node)
+    if total.op is not sum_op:
+        return False
+    terms = total.inputs[0]
+    missing = (1,) * (len(terms.shape) - len(node.shape))
+    return (*missing, *node.shape) == reduced_shape(terms.shape, total.attr("axes"), True)
+
+
+_SUM_OF_EXP: Sequence[Sequence[Op]] = ((exp,), (sum_op,))
+
+
+@recognises("logsumexp", (log,), _SUM_OF_EXP, (log, exp, sum_op), (sum_op,))
+def _logsumexp(node: Node, same: Same) -> Node | None:
+    x = node.inputs[0]
+    e = _sum_of_exp(x) if x.op is sum_op else None
+    return None if e is None else logsumexp(e.inputs[0], x.attr("axes"), x.attr("keepdims"))
+
+
+@recognises("softmax", (divide,), _SUM_OF_EXP, (divide, exp, sum_op), (exp,))
+def _softmax(node: Node, same: Same) -> Node | None:
+    above, below = node.inputs
+    e = _sum_of_exp(below) if is_exp(above) else None
+    if e is None or not same(e, above) or not _keeps_axes(below):
+        return None
+    return softmax(above.inputs[0], _under_shapes(below).attr("axes"))
+
+
+@recognises("log_softmax", (log,), _SUM_OF_EXP, (log, exp, sum_op, subtract), (divide,))
+def _log_softmax(node: Node, same: Same) -> Node | None:
+    """log(exp(u) / sum(exp(u))) is u - log(sum(exp(u))): where that sum is of shifted terms already, too."""
+    x = node.inputs[0]
+    if x.op is not divide or not is_exp(x.inputs[0]):
+        return None
+    e, below = x.inputs
+    total = _under_shapes(below)
+    if total.op is not sum_op or not same(total.inputs[0], e):
+        return None
+    if _sum_of_exp(total) is not None and _keeps_axes(below):
+        return log_softmax(e.inputs[0], total.attr("axes"))
+    return e.inputs[0] - moved(apply(log, (total,)), below, total)
+
+
+# --- squares of distances ----------------------------------------------------------------------------
+
+_DEPTH = 8
+"""How many ops a product, or what shows a sign, is looked at."""
+
+_SIZES = (abs_, fabs)
+_RADII: tuple[Op, ...] = (*_SIZES, hypot, norm_2, standard_deviation, sqrt, power_op, maximum)
+Scale = Callable[[Node], Node]
+
+
+def squared(r: Node, same: Same, depth: int = _DEPTH) -> Node | None:
+    """r**2 without the kink of r, where r is |x|, a norm, a root, ..., or such a one scaled and moved; else None."""
+    if depth == 0 or r.type.dtype.kind != "f":
+        return None
+    if r.op in _RADII:
+        return _squared_radius(r, same)
+    if r.op is negative:
+        return squared(r.inputs[0], same, depth - 1)
+    if r.op is multiply or r.op is divide:
+        return _squared_product(r, same, depth)
+    if r.op is astype_op and r.inputs[0].dtype.kind == "f":
+        inner = squared(r.inputs[0], same, depth - 1)
+        return None if inner is None else astype(inner, r.dtype)
+    if moves_entries(r):
+        base = under_moves(r)
+        inner = squared(base, same, depth - 1)
+        return None if inner is None else moved(inner, r, base)
+    return None
+
+
+def _squared_radius(r: Node, same: Same) -> Node | None:
+    x = r.inputs[0]
+    if x.dtype != r.dtype:
+        return None
+    if r.op in _SIZES:
+        return square(x)
+    if r.op is hypot:
+        return square(x) + square(r.inputs[1])
+    if r.op is norm_2:
+        return apply(sum_op, (square(x),), (("axes", r.attr("axes")), ("keepdims", r.attr("keepdims"))))
+    if r.op is standard_deviation:
+        x, d, count = r.inputs
+        return apply(squares_about_mean, (x, d), r.attrs) / count
+    if r.op is sqrt or (r.op is power_op and is_number(r.inputs[1], 0.5)):
+        return x if is_nonnegative(x, same) else defined(x)
+    if r.op is maximum and (same(x, negated(r.inputs[1])) or same(r.inputs[1], negated(x))):
+        return square(x)
+    return None
+
+
+def _squared_product(r: Node, same: Same, depth: int) -> Node | None:
+    """(a b)**2 and (a / b)**2 where a factor is a distance: the scale goes to its operands, for their squares may be 0."""
+    a, b = r.inputs
+    if a.dtype != b.dtype:
+        return None
+    for k in (0, 1) if r.op is multiply else (0,):
+        scaled = _scaled_radius(r.inputs[k], _scale(r, k))
+        if scaled is not None:
+            return scaled
+    above, below = (squared(i, same, depth - 1) for i in (a, b))
+    if above is None and below is None:
+        return None
+    return apply(r.op, (square(a) if above is None else above, square(b) if below is None else below))
+
+
+def _scale(r: Node, k: int) -> Scale:
+    """What the product, or quotient, `r` does with its operand `k`; the sign of the other one does not matter."""
+    other = r.inputs[1 - k]
+    if other.op in _SIZES:
+        other = other.inputs[0]
+    return lambda x: apply(r.op, (x, other) if k == 0 else (other, x))
+
+
+def _scaled_radius(r: Node, scaled: Scale) -> Node | None:
+    """(scaled(r))**2 where the scale fits the operands of `r` as it is."""
+    if r.op not in (*_SIZES, hypot, norm_2) or r.inputs[0].dtype != r.dtype:
+        return None
+    x = r.inputs[0]
+    if r.op in _SIZES:
+        return square(scaled(x))
+    if r.op is hypot:
+        return square(scaled(x)) + square(scaled(r.inputs[1]))
+    if not all(i.shape == () for i in scaled(r).inputs if i is not r):
+        return None
+    return apply(sum_op, (square(scaled(x)),), (("axes", r.attr("axes")), ("keepdims", r.attr("keepdims"))))
+
+
+def is_nonnegative(node: Node, same: Same, depth: int = _DEPTH) -> bool:
+    """True where no value of `node` can be below 0, for what its ops are."""
+    if node.op.nonnegative:
+        return True
+    if node.op is CONSTANT:
+        return bool((node.attr("value").array >= 0).all())
+    if depth == 0 or not node.inputs:
+        return False
+    if node.op in (multiply, vecdot_op) and same(*node.inputs):
+        return True
+    if node.op is matmul_op and node.shape == (1, 1) and same(*map(under_moves, node.inputs)):
+        return True
+    if node.op is power_op:
+        exponent = number_of(node.inputs[1])
+        return exponent is not None and exponent % 2 == 0
+    if node.op in _KEEPING or moves_entries(node):
+        return all(is_nonnegative(i, same, depth - 1) for i in (node.inputs[:1] if moves_entries(node) else node.inputs))
+    return node.op is maximum and any(is_nonnegative(i, same, depth - 1) for i in node.inputs)
+
+
+_KEEPING = (add, add_n, multiply, divide, sum_op, astype_op, matmul_op, vecdot_op, max_op)
+
+_KINK = (_RADII,)
+
+
+@recognises("square", (square,), _KINK, (square, sum_op, add, squares_about_mean, divide, where_op))
+def _square(node: Node, same: Same) -> Node | None:
+    return squared(node.inputs[0], same)
+
+
+@recognises("square", (multiply,), _KINK, (square, sum_op, add, squares_about_mean, divide, where_op, multiply))
+def _product_of_distances(node: Node, same: Same) -> Node | None:
+    """r * r, and with other factors between them, as in 0.5 * r * r."""
+    factors = _factors(node)
+    for k, f in enumerate(factors):
+        if f.op is CONSTANT or not any(same(f, other) for other in factors[k + 1 :]):
+            continue
+        s = squared(f, same)
+        if s is not None:
+            rest = factors[:k] + factors[k + 1 :]
+            rest.remove(next(other for other in rest[k:] if same(f, other)))
+            return reduce(multiply, rest, s)
+    return None
+
+
+def _factors(node: Node) -> list[Node]:
+    """The factors of a product, as many as are looked at, in order."""
+    found, left = [], [node]
+    while left:
+        current = left.pop()
+        if current.op is multiply and current.type.dtype == node.type.dtype and len(found) + len(left) < _DEPTH:
+            left += current.inputs[::-1]
+        else:
+            found.append(current)
+    return found
+
+
+@recognises("power", (power_op, float_power), _KINK, (square, sum_op, add, squares_about_mean, divide, power_op, root_power))
+def _power(node: Node, same: Same) -> Node | None:
+    r, exponent = node.inputs[0], number_of(node.inputs[1])
+    if exponent is None or exponent < 2 or node.inputs[1].shape:
+        return None
+    s = squared(r, same)
+    if s is None or exponent == 2:
+        return s
+    if exponent % 2 == 0:
+        return call("power", s, exponent / 2)
+    return _odd_power(r, s, exponent, same)
+
+
+def _odd_power(r: Node, s: Node, exponent: float, same: Same) -> Node | None:
+    """r**3 and its like. Those of |x| are right as they are: there is no 0 / 0 in them."""
+    if r.op in (norm_2, hypot, standard_deviation) or (r.op is sqrt and is_nonnegative(r.inputs[0], same)):
+        return apply(root_power, (s, constant(exponent, s.dtype)))
+    return None
+
+
+# --- even functions, and what has no sign -------------------------------------------------------------
+
+
+def _even_ops() -> list[Op]:
+    return [op for op in OPS.values() if op.even and op not in (*_SIZES, square)]
+
+
+@recognises("even function", _even_ops, (_SIZES,))
+def _even(node: Node, same: Same) -> Node | None:
+    """f(c |u|) is f(c u)."""
+    inner = _without_size(node.inputs[0]) if len(node.inputs) == 1 else None
+    return None if inner is None else apply(node.op, (inner,), node.attrs)
+
+
+@recognises("odd function", (multiply, copysign), (_SIZES, (sign, copysign)), operands=())
+def _odd(node: Node, same: Same) -> Node | None:
+    """sign(x) f(|x|), and copysign(f(|x|), x), are f(x) where f(-x) is -f(x)."""
+    for f, s in (node.inputs, node.inputs[::-1]) if node.op is multiply else (node.inputs,):
+        if f.op.odd and len(f.inputs) == 1 and f.inputs[0].op in _SIZES and (s.op is sign or node.op is copysign):
+            x = f.inputs[0].inputs[0]
+            if same(x, s.inputs[0] if node.op is multiply else s):
+                return apply(f.op, (x,), f.attrs)
+    return None
+
+
+def _without_size(x: Node, depth: int = _DEPTH) -> Node | None:
+    """`x` with a factor |u| of it replaced by u; None where there is none."""
+    if x.op in _SIZES and x.inputs[0].dtype == x.dtype:
+        return x.inputs[0]
+    if depth == 0 or x.op not in (multiply, divide, negative):
+        return None
+    for k, i in enumerate(x.inputs):
+        inner = _without_size(i, depth - 1)
+        if inner is not None:
+            return apply(x.op, (*x.inputs[:k], inner, *x.inputs[k + 1 :]))
+    return None
+
+
+@recognises("abs", (*_SIZES, relu, maximum), makes=())
+def _without_sign(node: Node, same: Same) -> Node | None:
+    """|u| and max(u, 0) are u where that is a square, or another function that has no sign."""
+    x = node.inputs[0]
+    if node.op is maximum:
+        zero = next((k for k in (0, 1) if is_number(node.inputs[k], 0)), None)
+        if zero is None:
+            return None
+        x = node.inputs[1 - zero]
+    return x if x.type == node.type and x.op is not CONSTANT and is_nonnegative(x, same) else None
+
+
+# --- Matérn kernels ----------------------------------------------------------------------------------
+
+Monomial = tuple[float, dict[int, int], dict[int, Node]]
+"""A coefficient, and its factors: their numbers with exponents, and the nodes of these numbers."""
+
+
+def _monomial(node: Node, same: Same) -> Monomial:
+    """`node` as a product of numbers and powers of other nodes; as deep as `_DEPTH` factors."""
+    coefficient, exponents, nodes = 1.0, {}, {}
+    left = [(node, 1)]
+    while left:
+        current, exponent = left.pop()
+        value = number_of(current)
+        if value is not None:
+            coefficient *= value**exponent if value else 0.0
+        elif len(exponents) + len(left) < _DEPTH and current.op in (multiply, divide, negative, square, reciprocal):
+            coefficient *= -1 if current.op is negative else 1
+            signs = {divide: (1, -1), square: (2,), reciprocal: (-1,)}.get(current.op, (1, 1))
+            left += [(i, exponent * s) for i, s in zip(current.inputs, signs, strict=False)]
+        else:
+            key = same.number(current)
+            nodes[key] = current
+            exponents[key] = exponents.get(key, 0) + exponent
+    return coefficient, {k: e for k, e in exponents.items() if e}, nodes
+
+
+@recognises("Matérn kernel", (multiply,), ((exp,), _RADII), (matern_3, matern_5, multiply))
+def _matern(node: Node, same: Same) -> Node | None:
+    """(1 + t) exp(-t) and (1 + t + t**2 / 3) exp(-t), times other factors, where t is a multiple of a distance."""
+    factors = _factors(node)
+    for e in factors:
+        if not is_exp(e):
+            continue
+        others = [f for f in factors if f is not e]
+        for f in others:
+            kernel = _kernel(e.inputs[0], f, same) if f.op in (add, add_n) else None
+            if kernel is not None:
+                return reduce(multiply, [o for o in others if o is not f], kernel)
+    return None
+
+
+def _kernel(argument: Node, polynomial: Node, same: Same) -> Node | None:
+    coefficient, exponents, nodes = _monomial(argument, same)
+    for key, exponent in exponents.items():
+        s = squared(nodes[key], same) if exponent == 1 and nodes[key].op in _RADII else None
+        if s is not None and nodes[key].op is not maximum:
+            rest = {k: e for k, e in exponents.items() if k != key}
+            order = _order(polynomial, (-coefficient, rest, key), s, same)
+            if order:
+                c = _product(-coefficient, rest, nodes, s)
+                return apply(order, (s, c))
+    return None
+
+
+def _order(polynomial: Node, t: tuple[float, dict[int, int], int], s: Node, same: Same) -> Op | None:
+    """Which kernel has this polynomial of t = c rest r: 1 + t, or with t**2 / 3, where r**2 may be written as s."""
+    c, rest, r = t
+    scale, of_square, _ = _monomial(s, same)
+    twice = {k: 2 * e for k, e in rest.items()}
+    wanted = {
+        0: [(1.0, {})],
+        1: [(c, {**rest, r: 1})],
+        2: [(c * c / 3, {**twice, r: 2}), (c * c / 3 * scale, {k: n for k, n in _added(twice, of_square).items() if n})],
+    }
+    near = 1e-6 if polynomial.dtype.itemsize < 8 else 1e-12
+    seen = set()
+    for term in _terms(polynomial):
+        coefficient, exponents, _ = _monomial(term, same)
+        fits = [n for n, ways in wanted.items() for v, e in ways if e == exponents and abs(coefficient - v) <= near * abs(v)]
+        if not fits or fits[0] in seen:
+            return None
+        seen.add(fits[0])
+    return {frozenset((0, 1)): matern_3, frozenset((0, 1, 2)): matern_5}.get(frozenset(seen))
+
+
+def _added(a: dict[int, int], b: dict[int, int]) -> dict[int, int]:
+    return {k: a.get(k, 0) + b.get(k, 0) for k in {**a, **b}}
+
+
+def _terms(node: Node) -> list[Node]:
+    found, left = [], [node]
+    while left:
+        current = left.pop()
+        if current.op in (add, add_n) and len(found) + len(left) < _DEPTH:
+            left += current.inputs
+        else:
+            found.append(current)
+    return found
+
+
+def _product(coefficient: float, exponents: dict[int, int], nodes: dict[int, Node], like: Node) -> Node:
+    """The product of a number and powers of nodes."""
+    result: Any = constant(coefficient, like.dtype)
+    for key, exponent in exponents.items():
+        for _ in range(abs(exponent)):
+            result = result * nodes[key] if exponent > 0 else result / nodes[key]
+    node: Node = result
+    return node
+
+
+# --- what is left of softplus beside the positive part -------------------------------------------------
+
+
+@recognises("softplus", (softplus_op,), (_SIZES,), (softplus_tail,))
+def _tail(node: Node, same: Same) -> Node | None:
+    """softplus(-c |u|), which is how log1p(exp(-|u|)) is known, has the same second derivative on both sides of 0."""
+    x = node.inputs[0]
+    coefficient, exponents, nodes = _monomial(x, same)
+    sizes = [k for k, e in exponents.items() if e == 1 and nodes[k].op in _SIZES]
+    if coefficient >= 0 or len(exponents) != 1 or not sizes:
+        return None
+    u = nodes[sizes[0]].inputs[0]
+    return softplus_tail(u if coefficient == -1 else u * constant(-coefficient, u.dtype))

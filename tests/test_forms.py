@@ -1,0 +1,724 @@
+"""Smooth functions that are written with kinked ops, and functions written out: true derivatives, to the order that exists.
+
+The oracle is mpmath: the Taylor coefficients of the smooth function along a direction, with 40 digits.
+"""
+
+import math
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import gradc as gc
+from gradc import passes
+from gradc.matching import Same
+from gradc.ops.declare import function
+
+PIPELINES = {"none": passes.NONE, "exact": passes.EXACT, "default": passes.DEFAULT}
+MODES = ("reverse", "forward", "mixed", "other")
+
+
+def directional(fn, point, direction, order, modes, forms=True, kinks="convention"):
+    """A graph of the derivative of that order of fn(x), a number, along a direction; its output's name, and the feeds."""
+    graph = gc.Graph("smooth")
+    x = graph.placeholder("x", point.shape, point.dtype)
+    graph.output("s0", fn(x))
+    feeds, name = {"x": point}, "s0"
+    for k in range(order):
+        forward = {"reverse": False, "forward": True, "mixed": k > 0, "other": k == 0}[modes]
+        before = set(graph.placeholders)
+        graph = gc.differentiate(
+            graph, "x", of=name, mode="forward" if forward else "reverse", on_disconnected="zeros", forms=forms, kinks=kinks
+        )
+        name = list(graph.outputs)[-1]
+        if forward:
+            (dot,) = set(graph.placeholders) - before
+            feeds[dot] = direction.astype(point.dtype)
+        else:
+            slope = graph.outputs[name]
+            name = f"s{k + 1}"
+            graph.output(name, (slope * gc.constant(direction.astype(point.dtype))).sum())
+    return graph, name, feeds
+
+
+def values(fn, point, direction, order, modes, **options):
+    """That derivative by `evaluate`, and compiled by each pipeline."""
+    graph, name, feeds = directional(fn, point, direction, order, modes, **options)
+    found = {"evaluate": gc.evaluate(graph, feeds)[graph.outputs[name]]}
+    for pipeline, chosen in PIPELINES.items():
+        found[pipeline] = graph.compile([name], passes=chosen)(feeds)[name]
+    return {key: float(value) for key, value in found.items()}
+
+
+def exactly(smooth, point, direction, order):
+    with mp.workdps(40):
+        at = [mp.mpf(float(v)) for v in point.ravel()]
+        along = [mp.mpf(float(v)) for v in direction.ravel()]
+        return float(mp.diff(lambda t: smooth([a + t * d for a, d in zip(at, along, strict=True)]), 0, order))
+
+
+def squares(v):
+    return sum(x * x for x in v)
+
+
+def total(f):
+    return lambda v: sum(map(f, v))
+
+
+def mp_softplus(x):
+    return mp.log(1 + mp.exp(x))
+
+
+def sqrt_of_squares(x):
+    return np.sqrt((x * x).sum())
+
+
+def matern_3(r, c=math.sqrt(3)):
+    return (1 + c * r) * np.exp(-c * r)
+
+
+def matern_5(r, c=math.sqrt(5)):
+    return (1 + c * r + c * c / 3 * r**2) * np.exp(-c * r)
+
+
+ORIGIN, BESIDE = np.zeros(3), np.array([0.3, -0.7, 1.1])
+HALF = np.array([0.0, -0.4, 0.9])
+EQUAL = np.full(3, 1.25)
+Y = np.array([0.0, 1.0, 0.25])
+W = np.array([0.5, -2.0, 3.0])
+LOG2 = math.log(2)
+
+# name -> written, smooth in mpmath
+SMOOTH = {
+    "norm**2": (lambda x: np.linalg.norm(x) ** 2, squares),
+    "norm*norm": (lambda x: np.linalg.norm(x) * np.linalg.norm(x), squares),
+    "0.5*n*n": (lambda x: 0.5 * np.linalg.norm(x) * np.linalg.norm(x), lambda v: squares(v) / 2),
+    "square(norm)": (lambda x: np.square(np.linalg.norm(x)), squares),
+    "multiply(n, n)": (lambda x: (lambda n: np.multiply(n, n))(np.linalg.norm(x)), squares),
+    "norm**4": (lambda x: np.linalg.norm(x) ** 4, lambda v: squares(v) ** 2),
+    "norm**6": (lambda x: np.power(np.linalg.norm(x), 6.0), lambda v: squares(v) ** 3),
+    "norm of a difference": (lambda x: np.linalg.norm(x - BESIDE + BESIDE) ** 2, squares),
+    "norm scaled": (lambda x: (np.linalg.norm(x) / 0.5) ** 2, lambda v: 4 * squares(v)),
+    "norm negated": (lambda x: (-np.linalg.norm(x)) ** 2, squares),
+    "norm along an axis": (lambda x: (np.linalg.norm(x.reshape(3, 1), axis=1) ** 2).sum(), squares),
+    "norm, keepdims": (lambda x: (np.linalg.norm(x.reshape(1, 3), axis=1, keepdims=True) ** 2).sum(), squares),
+    "norm, moved": (lambda x: (np.linalg.norm(x.reshape(1, 3), axis=1)[:, None] ** 2).sum(), squares),
+    "norm, picked": (lambda x: np.square(np.linalg.norm(x.reshape(3, 1), axis=1)[np.array([0, 1, 2])]).sum(), squares),
+    "gaussian": (lambda x: np.exp(-(np.linalg.norm(x) ** 2)), lambda v: mp.exp(-squares(v))),
+    "gaussian, a length": (
+        lambda x: np.exp(-0.5 * (np.linalg.norm(x) / 0.7) ** 2),
+        lambda v: mp.exp(-squares(v) / (2 * mp.mpf(0.7) ** 2)),
+    ),
+    "sqrt(sum)**2": (lambda x: sqrt_of_squares(x) ** 2, squares),
+    "sqrt(x @ x)**2": (lambda x: np.sqrt(x @ x) ** 2, squares),
+    "sqrt(sum)**4": (lambda x: sqrt_of_squares(x) ** 4, lambda v: squares(v) ** 2),
+    "abs**2": (lambda x: (np.abs(x) ** 2).sum(), squares),
+    "abs*abs": (lambda x: (np.abs(x) * np.abs(x)).sum(), squares),
+    "fabs**2": (lambda x: (np.fabs(x) ** 2).sum(), squares),
+    "abs**4": (lambda x: (np.abs(x) ** 4).sum(), total(lambda t: t**4)),
+    "(2 abs)**2": (lambda x: ((2 * np.abs(x)) ** 2).sum(), lambda v: 4 * squares(v)),
+    "sqrt(x**2)**2": (lambda x: (np.sqrt(x**2) ** 2).sum(), squares),
+    "max(x, -x)**2": (lambda x: (np.maximum(x, -x) ** 2).sum(), squares),
+    "abs(x**2)": (lambda x: np.abs(x**2).sum(), squares),
+    "relu(x**2)": (lambda x: gc.relu(x**2).sum(), squares),
+    "max(x**2, 0)": (lambda x: np.maximum(x * x, 0).sum(), squares),
+    "hypot**2": (lambda x: (np.hypot(x, 2 * x) ** 2).sum(), lambda v: 5 * squares(v)),
+    "hypot**4": (lambda x: (np.hypot(x, 2 * x) ** 4).sum(), total(lambda t: 25 * t**4)),
+    "cos(abs)": (lambda x: np.cos(np.abs(x)).sum(), total(mp.cos)),
+    "cos(2 abs)": (lambda x: np.cos(2 * np.abs(x)).sum(), total(lambda t: mp.cos(2 * t))),
+    "cosh(abs)": (lambda x: np.cosh(np.abs(x)).sum(), total(mp.cosh)),
+    "sign(x) abs(x)": (lambda x: (np.sign(x) * np.abs(x)).sum(), total(lambda t: t)),
+    "sign(x) tanh(abs)": (lambda x: (np.sign(x) * np.tanh(np.abs(x))).sum(), total(mp.tanh)),
+    "copysign(sin(abs), x)": (lambda x: np.copysign(np.sin(np.abs(x)), x).sum(), total(mp.sin)),
+    "pseudo-Huber": (lambda x: np.sqrt(1 + (np.abs(x) / 0.5) ** 2).sum(), total(lambda t: mp.sqrt(1 + 4 * t * t))),
+    "pseudo-Huber of a norm": (lambda x: np.sqrt(1 + np.linalg.norm(x) ** 2), lambda v: mp.sqrt(1 + squares(v))),
+    "Huber's parabola": (
+        lambda x: np.where(np.abs(x) <= 2, 0.5 * np.abs(x) ** 2, 2 * np.abs(x) - 2).sum(),
+        lambda v: squares(v) / 2,
+    ),
+    "relu + log1p": (lambda x: (gc.relu(x) + np.log1p(np.exp(-np.abs(x)))).sum(), total(mp_softplus)),
+    "max + log1p": (lambda x: (np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))).sum(), total(mp_softplus)),
+    "max + log(1 + exp)": (lambda x: (np.maximum(0, x) + np.log(1 + np.exp(-np.abs(x)))).sum(), total(mp_softplus)),
+    "where + log1p": (lambda x: (np.where(x > 0, x, 0) + np.log1p(np.exp(-np.abs(x)))).sum(), total(mp_softplus)),
+    "where >= + log1p": (lambda x: (np.where(x >= 0, x, 0) + np.log1p(np.exp(-np.abs(x)))).sum(), total(mp_softplus)),
+    "where < + log1p": (lambda x: (np.where(x < 0, 0, x) + np.log1p(np.exp(-np.abs(x)))).sum(), total(mp_softplus)),
+    "clip + log1p": (lambda x: (np.clip(x, 0, None) + np.log1p(np.exp(-np.abs(x)))).sum(), total(mp_softplus)),
+    "log1p + softplus of abs": (lambda x: (gc.softplus(-np.abs(x)) + gc.relu(x)).sum(), total(mp_softplus)),
+    "relu(-x)": (lambda x: (gc.relu(-x) + np.log1p(np.exp(-np.abs(x)))).sum(), total(lambda t: mp_softplus(-t))),
+    "min - log1p": (lambda x: (np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))).sum(), total(lambda t: -mp_softplus(-t))),
+    "scaled": (lambda x: (gc.relu(3 * x) + np.log1p(np.exp(-3 * np.abs(x)))).sum(), total(lambda t: mp_softplus(3 * t))),
+    "coefficients": (
+        lambda x: (2.5 * gc.relu(x) + 2.5 * np.log1p(np.exp(-np.abs(x)))).sum(),
+        total(lambda t: 2.5 * mp_softplus(t)),
+    ),
+    "weights": (
+        lambda x: (W * gc.relu(x) + W * np.log1p(np.exp(-np.abs(x)))).sum(),
+        lambda v: sum(w * mp_softplus(t) for w, t in zip(W, v, strict=True)),
+    ),
+    "weights outside": (
+        lambda x: (W * (gc.relu(x) + np.log1p(np.exp(-np.abs(x))))).sum(),
+        lambda v: sum(w * mp_softplus(t) for w, t in zip(W, v, strict=True)),
+    ),
+    "across sums": (lambda x: gc.relu(x).sum() + np.log1p(np.exp(-np.abs(x))).sum(), total(mp_softplus)),
+    "across means": (
+        lambda x: gc.relu(x).mean() + 2.0 - (x * Y).mean() + np.log1p(np.exp(-np.abs(x))).mean(),
+        lambda v: 2 + sum(mp_softplus(t) - t * y for t, y in zip(v, Y, strict=True)) / 3,
+    ),
+    "cross entropy": (
+        lambda x: np.mean(np.maximum(x, 0) - x * Y + np.log1p(np.exp(-np.abs(x)))),
+        lambda v: sum(mp_softplus(t) - t * y for t, y in zip(v, Y, strict=True)) / 3,
+    ),
+    "cross entropy, relu": (
+        lambda x: -np.mean(x * Y - gc.relu(x) - np.log(1 + np.exp(-np.abs(x)))),
+        lambda v: sum(mp_softplus(t) - t * y for t, y in zip(v, Y, strict=True)) / 3,
+    ),
+    "relu - relu": (lambda x: (gc.relu(x) - gc.relu(-x)).sum(), total(lambda t: t)),
+    "relu**2 + relu**2": (lambda x: (gc.relu(x) ** 2 + gc.relu(-x) ** 2).sum(), squares),
+    "log cosh": (lambda x: (np.abs(x) + np.log1p(np.exp(-2 * np.abs(x))) - LOG2).sum(), total(lambda t: mp.log(mp.cosh(t)))),
+    "log cosh, softplus": (lambda x: (np.abs(x) + gc.softplus(-2 * np.abs(x)) - LOG2).sum(), total(lambda t: mp.log(mp.cosh(t)))),
+    "log cosh of 3x": (
+        lambda x: (3 * np.abs(x) + np.log1p(np.exp(-6 * np.abs(x))) - LOG2).sum(),
+        total(lambda t: mp.log(mp.cosh(3 * t))),
+    ),
+    "log(cosh)": (lambda x: np.log(np.cosh(x)).sum(), total(lambda t: mp.log(mp.cosh(t)))),
+    "logaddexp by max": (
+        lambda x: (np.maximum(x, 2 * x) + np.log1p(np.exp(-np.abs(x - 2 * x)))).sum(),
+        total(lambda t: mp.log(mp.exp(t) + mp.exp(2 * t))),
+    ),
+    "logaddexp by max, turned": (
+        lambda x: (np.maximum(x, 2 * x) + np.log1p(np.exp(-np.abs(2 * x - x)))).sum(),
+        total(lambda t: mp.log(mp.exp(t) + mp.exp(2 * t))),
+    ),
+    "logaddexp by where": (
+        lambda x: (np.where(x > 2 * x, x, 2 * x) + np.log1p(np.exp(-np.abs(x - 2 * x)))).sum(),
+        total(lambda t: mp.log(mp.exp(t) + mp.exp(2 * t))),
+    ),
+    "logaddexp by shift": (
+        lambda x: (lambda m: m + np.log(np.exp(x - m) + np.exp(2 * x - m)))(np.maximum(x, 2 * x)).sum(),
+        total(lambda t: mp.log(mp.exp(t) + mp.exp(2 * t))),
+    ),
+}
+
+# name -> written, of which order the derivative at the origin still exists, smooth away from it
+ROUGH = {
+    "Matérn 3/2": (lambda x: matern_3(np.linalg.norm(x)), 2, lambda v: (lambda t: (1 + t) * mp.exp(-t))(mp.sqrt(3 * squares(v)))),
+    "Matérn 3/2, abs": (
+        lambda x: matern_3(np.abs(x)).sum(),
+        2,
+        total(lambda u: (lambda t: (1 + t) * mp.exp(-t))(mp.sqrt(3) * abs(u))),
+    ),
+    "Matérn 3/2, a variance": (
+        lambda x: 2.0 * (1 + math.sqrt(3) * np.linalg.norm(x) / 0.5) * np.exp(-math.sqrt(3) * np.linalg.norm(x) / 0.5),
+        2,
+        lambda v: (lambda t: 2 * (1 + t) * mp.exp(-t))(mp.sqrt(12 * squares(v))),
+    ),
+    "Matérn 3/2, sqrt": (
+        lambda x: matern_3(np.sqrt(np.sum(x**2)), 1.5),
+        2,
+        lambda v: (lambda t: (1 + t) * mp.exp(-t))(mp.sqrt(squares(v)) * 1.5),
+    ),
+    "Matérn 5/2": (
+        lambda x: matern_5(np.linalg.norm(x)),
+        4,
+        lambda v: (lambda t: (1 + t + t * t / 3) * mp.exp(-t))(mp.sqrt(5 * squares(v))),
+    ),
+    "Matérn 5/2, squares": (
+        lambda x: (lambda s: (1 + np.sqrt(5 * s) + 5 / 3 * s) * np.exp(-np.sqrt(5 * s)))(np.sum(x * x)),
+        4,
+        lambda v: (lambda t: (1 + t + t * t / 3) * mp.exp(-t))(mp.sqrt(5 * squares(v))),
+    ),
+    "Matérn 5/2, abs": (
+        lambda x: (lambda t: (1 + t + t**2 / 3) * np.exp(-t))(math.sqrt(5) * np.abs(x) / 2).sum(),
+        4,
+        total(lambda u: (lambda t: (1 + t + t * t / 3) * mp.exp(-t))(mp.sqrt(5) * abs(u) / 2)),
+    ),
+    "norm**3": (lambda x: np.linalg.norm(x) ** 3, 2, lambda v: mp.sqrt(squares(v)) ** 3),
+    "norm**5": (lambda x: np.linalg.norm(x) ** 5, 4, lambda v: mp.sqrt(squares(v)) ** 5),
+    "hypot**3": (lambda x: (np.hypot(x, x) ** 3).sum(), 2, total(lambda t: mp.sqrt(2 * t * t) ** 3)),
+    "symlog": (lambda x: (np.sign(x) * np.log1p(np.abs(x))).sum(), 1, total(lambda t: mp.sign(t) * mp.log(1 + abs(t)))),
+    "symexp": (lambda x: np.copysign(np.expm1(np.abs(x)), x).sum(), 1, total(lambda t: mp.sign(t) * (mp.exp(abs(t)) - 1))),
+    "norm**2.5": (lambda x: np.linalg.norm(x) ** 2.5, 2, lambda v: mp.sqrt(squares(v)) ** 2.5),
+}
+DIRECTION = np.array([0.6, -1.3, 0.45])
+
+
+@pytest.mark.parametrize("modes", MODES)
+@pytest.mark.parametrize("point", [ORIGIN, BESIDE, HALF], ids=["origin", "beside", "half"])
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_functions_have_their_true_derivatives(name, point, modes):
+    written, smooth = SMOOTH[name]
+    for order in (1, 2, 3):
+        wanted = exactly(smooth, point, DIRECTION, order)
+        for where, got in values(written, point, DIRECTION, order, modes).items():
+            assert got == pytest.approx(wanted, rel=1e-10, abs=1e-10), (order, where)
+
+
+@pytest.mark.parametrize("modes", MODES)
+@pytest.mark.parametrize("name", ROUGH)
+def test_what_is_smooth_to_some_order_is_right_to_that_order(name, modes):
+    written, last, smooth = ROUGH[name]
+    for order in range(1, 4):
+        wanted = exactly(smooth, BESIDE, DIRECTION, order)
+        for where, got in values(written, BESIDE, DIRECTION, order, modes).items():
+            assert got == pytest.approx(wanted, rel=1e-9, abs=1e-9), (order, where)
+        if order <= last:
+            wanted = limit(smooth, order)
+            for where, got in values(written, ORIGIN, DIRECTION, order, modes).items():
+                assert got == pytest.approx(wanted, rel=1e-9, abs=1e-9), (order, where)
+
+
+def limit(smooth, order):
+    """The derivative at 0, as that beside it."""
+    with mp.workdps(60):
+        along = [mp.mpf(float(v)) for v in DIRECTION]
+        return float(mp.diff(lambda t: smooth([t * d for d in along]), mp.mpf("1e-24"), order, h=mp.mpf("1e-35")))
+
+
+SINGLE = [
+    "norm**2",
+    "gaussian",
+    "abs**2",
+    "hypot**2",
+    "cross entropy",
+    "max + log1p",
+    "log cosh",
+    "logaddexp by max",
+    "across sums",
+]
+
+
+@pytest.mark.parametrize("modes", ["reverse", "mixed"])
+@pytest.mark.parametrize("name", SINGLE)
+def test_in_single_precision_too(name, modes):
+    written, smooth = SMOOTH[name]
+    for point in (ORIGIN, BESIDE):
+        single = point.astype("float32")
+        for order in (1, 2, 3):
+            wanted = exactly(smooth, single, DIRECTION.astype("float32"), order)
+            for where, got in values(written, single, DIRECTION, order, modes).items():
+                assert got == pytest.approx(wanted, rel=2e-5, abs=2e-5), (order, where)
+
+
+@pytest.mark.parametrize("modes", MODES)
+def test_the_square_of_a_deviation_is_a_variance(modes):
+    direction = DIRECTION - DIRECTION.mean()
+    for written in (
+        lambda x: np.std(x) ** 2,
+        lambda x: np.std(x) * np.std(x),
+        lambda x: (np.std(x.reshape(1, 3), axis=1, keepdims=True) ** 2).sum(),
+        lambda x: np.nanstd(x) ** 2,
+    ):
+        for order, wanted in ((1, 0.0), (2, 2 * np.mean(direction**2)), (3, 0.0)):
+            for where, got in values(written, EQUAL, DIRECTION, order, modes).items():
+                assert got == pytest.approx(wanted, rel=1e-12, abs=1e-14), (order, where)
+
+
+EXTREME = np.array([-800.0, -40.0, 0.0, 37.0, 800.0])
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize(
+    "written, as_op",
+    [
+        (lambda x: np.log(1 + np.exp(x)), gc.softplus),
+        (lambda x: gc.relu(x) + np.log1p(np.exp(-np.abs(x))), gc.softplus),
+        (lambda x: np.log(1 / (1 + np.exp(-x))), gc.log_sigmoid),
+        (lambda x: np.log(np.exp(x).sum()), gc.logsumexp),
+        (lambda x: np.sin(np.log(1 + np.exp(x))), lambda x: np.sin(gc.softplus(x))),
+        (lambda x: np.exp(-np.log(1 + np.exp(x))), lambda x: np.exp(-gc.softplus(x))),
+        (lambda x: np.log(gc.ndtr(x)), gc.log_ndtr),
+        (lambda x: np.log(1 - gc.ndtr(x)), lambda x: gc.log_ndtr(-x)),
+    ],
+)
+def test_what_overflows_as_it_is_written_has_its_derivatives_whatever_the_passes(written, as_op, pipeline):
+    direction = np.sin(1 + np.arange(5.0))
+    for modes in ("reverse", "mixed"):
+        for order in (1, 2):
+            got, wanted = (values(lambda x: fn(x).sum(), EXTREME, direction, order, modes)[pipeline] for fn in (written, as_op))
+            assert math.isfinite(wanted) and got == pytest.approx(wanted, rel=1e-12, abs=1e-300)
+
+
+def test_the_logarithm_of_the_normal_distribution_function_in_its_tails():
+    for x in (-1e4, -40.0, -6.0, -3.0, -2.9, 0.0, 1.5, 8.0):
+        for order in range(4):
+            with mp.workdps(60):
+                wanted = float(mp.diff(lambda t: mp.log(mp.ncdf(t)), mp.mpf(x), order))
+            got = values(lambda t: np.log(gc.ndtr(t)).sum(), np.array([x]), np.ones(1), order, "reverse")["default"]
+            assert got == pytest.approx(wanted, rel=1e-11), (x, order)
+
+
+# --- what is differentiated, and with respect to what --------------------------------------------------
+
+
+def gradients(build, wrt=None, **options):
+    """What `evaluate` and each pipeline give for the gradient: of what `build` returns, with respect to x or what it says."""
+    graph = gc.Graph("g")
+    x = graph.placeholder("x", 3)
+    y, variable = build(x)
+    graph.output("y", y)
+    extended = gc.differentiate(graph, variable, of="y", **options)
+    name = list(extended.outputs)[-1]
+    feeds = {"x": np.array([0.3, -0.7, 1.1])}
+    found = {"evaluate": gc.evaluate(extended, feeds)[extended.outputs[name]]}
+    for pipeline, chosen in PIPELINES.items():
+        found[pipeline] = extended.compile([name], passes=chosen)(feeds)[name]
+    return found
+
+
+X = np.array([0.3, -0.7, 1.1])
+SOFTMAX = np.exp(X) / np.exp(X).sum()
+SIGMOID = 1 / (1 + np.exp(-X))
+
+
+def inner_sum(x):
+    e = np.exp(x)
+    return np.log(e.sum()) + e.sum(), e
+
+
+def inner_total(x):
+    total_ = np.exp(x).sum()
+    return np.log(total_), total_
+
+
+def inner_reciprocal(x):
+    u = 1.0 / x
+    return (np.exp(u) / u + u).sum(), u
+
+
+def inner_view(x):
+    v = x.reshape(3, 1)
+    return (v.reshape(1, 3) * v).sum() + np.log(1 + np.exp(x)).sum(), v
+
+
+def twins(x):
+    v, w = np.sin(x), np.sin(x)
+    return (v * w).sum() + np.log(1 + np.exp(x)).sum(), v
+
+
+def twins_in_a_form(x):
+    v, w = np.sin(x), np.sin(x)
+    return (gc.relu(v) + np.log1p(np.exp(-np.abs(w)))).sum(), v
+
+
+def inner_norm(x):
+    n = np.linalg.norm(x)
+    return n**2 * 3, n
+
+
+def inner_root(x):
+    v = np.log(1 + np.exp(x))
+    return (v * v).sum(), v
+
+
+def straight_through(x):
+    z = x + gc.stop_gradient(np.sign(x) - x)
+    return (z * x + np.log(np.sqrt(1 + x * x))).sum(), x
+
+
+WANTED = {
+    "stopped factor": (lambda x: (np.log(np.exp(x).sum()) * gc.stop_gradient((x * x).sum()), x), SOFTMAX * (X @ X)),
+    "stopped itself": (lambda x: (np.log(1 + np.exp(x)).sum() + (x * gc.stop_gradient(x)).sum(), x), SIGMOID + X),
+    "stopped inside": (lambda x: (np.log(gc.stop_gradient(1 + np.exp(x))).sum() + x.sum(), x), np.ones(3)),
+    "stopped sum": (lambda x: ((np.exp(x) / gc.stop_gradient(np.exp(x).sum())).sum(), x), SOFTMAX),
+    "stopped norm": (lambda x: (gc.stop_gradient(np.linalg.norm(x)) * np.linalg.norm(x), x), X),
+    "stopped tail": (
+        lambda x: ((gc.relu(x) + gc.stop_gradient(np.log1p(np.exp(-np.abs(x))))).sum(), x),
+        (X > 0).astype(float),
+    ),
+    "stopped operand": (lambda x: (np.log(1 + np.exp(gc.stop_gradient(x))).sum() + x.sum(), x), np.ones(3)),
+    "straight through": (straight_through, np.sign(X) + X + X / (1 + X * X)),
+    "inner sum": (inner_sum, 1 / np.exp(X).sum() + np.ones(3)),
+    "inner total": (inner_total, 1 / np.exp(X).sum()),
+    "inner reciprocal": (inner_reciprocal, np.exp(1 / X) * X - np.exp(1 / X) * X * X + 1),
+    "inner view": (inner_view, np.full((3, 1), 2 * X.sum())),
+    "twins": (twins, np.sin(X)),
+    "twins in a form": (twins_in_a_form, (np.sin(X) > 0).astype(float)),
+    "inner norm": (inner_norm, 6 * np.linalg.norm(X)),
+    "inner root": (inner_root, 2 * np.log(1 + np.exp(X))),
+}
+
+
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+@pytest.mark.parametrize("name", WANTED)
+def test_variables_and_stops_inside_of_forms(name, mode):
+    build, wanted = WANTED[name]
+    if mode == "reverse":
+        for where, got in gradients(build).items():
+            np.testing.assert_allclose(got, wanted, rtol=1e-12, err_msg=where)
+        return
+    graph = gc.Graph("g")
+    x = graph.placeholder("x", 3)
+    y, variable = build(x)
+    graph.output("y", y)
+    forward = gc.differentiate(graph, variable, of="y", mode="forward")
+    dot = list(forward.placeholders)[-1]
+    direction = np.cos(np.arange(variable.size)).reshape(variable.shape)
+    feeds = {"x": X, dot: direction}
+    for chosen in PIPELINES.values():
+        got = forward.compile(["dot_y"], passes=chosen)(feeds)["dot_y"]
+        assert float(got) == pytest.approx(float(np.vdot(wanted, direction)), rel=1e-12)
+
+
+def random_forms(seed):
+    """A function with forms, stops and names in random places, and which of its nodes are named."""
+    rng = np.random.default_rng(seed)
+
+    def build(x):
+        pool = [x, 0.5 * x - 0.2]
+        for _ in range(rng.integers(3, 8)):
+            a, b = (pool[i] for i in rng.integers(0, len(pool), 2))
+            pool.append(
+                [
+                    lambda: np.log(1 + np.exp(a)),
+                    lambda: gc.relu(a) + np.log1p(np.exp(-np.abs(a))),
+                    lambda: np.maximum(a, b) + np.log1p(np.exp(-np.abs(a - b))),
+                    lambda: np.abs(a) ** 2 * 0.1,
+                    lambda: 1 / (1 + np.exp(-a)),
+                    lambda: np.exp(a) / np.exp(a).sum(),
+                    lambda: np.linalg.norm(a) ** 2 * 0.01 + b,
+                    lambda: a * gc.stop_gradient(b),
+                    lambda: gc.stop_gradient(np.tanh(a)) + b,
+                    lambda: np.tanh(a) - b,
+                ][rng.integers(10)]()
+            )
+        return pool
+
+    return build, rng
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_pass_and_no_name_changes_a_derivative(seed):
+    build, rng = random_forms(seed)
+    graph = gc.Graph("random")
+    x = graph.placeholder("x", 3)
+    pool = build(x)
+    graph.output("y", pool[-1].sum())
+    bare = gc.differentiate(graph, x, of="y", on_disconnected="zeros")
+    feeds = {"x": rng.normal(size=3)}
+    wanted = gc.evaluate(bare, feeds)[bare.outputs["d_y/d_x"]]
+    plain = gc.differentiate(graph, x, of="y", on_disconnected="zeros", forms=False)
+    np.testing.assert_allclose(gc.evaluate(plain, feeds)[plain.outputs["d_y/d_x"]], wanted, rtol=1e-9, atol=1e-12)
+    named = graph.copy()
+    for k, node in enumerate(pool[2:]):
+        named.output(f"n{k}", node)
+    for chosen in PIPELINES.values():
+        for g in (graph, named, passes.optimise(graph, chosen), passes.optimise(named, chosen)):
+            extended = gc.differentiate(g, "x", of="y", on_disconnected="zeros")
+            for later in PIPELINES.values():
+                got = extended.compile(["d_y/d_x"], passes=later)(feeds)["d_y/d_x"]
+                np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_optimise_and_differentiate_commute_with_stop_gradient():
+    graph = gc.Graph("held")
+    x = graph.placeholder("x")
+    graph.output("y", x * gc.stop_gradient(x))
+    for chosen in PIPELINES.values():
+        first = passes.optimise(gc.differentiate(graph, x), chosen)
+        then = gc.differentiate(passes.optimise(graph, chosen), "x")
+        assert first.compile()(x=3.0)["d_y/d_x"] == then.compile()(x=3.0)["d_y/d_x"] == 3
+    run = graph.compile()
+    assert [node.op.name for node in run.graph.nodes] == ["placeholder", "multiply"]
+    with pytest.raises(gc.GradcError, match="what compile made of a graph with stop_gradient"):
+        gc.differentiate(run.graph, "x")
+
+
+def test_what_only_a_form_reads_has_no_adjoint_and_says_so():
+    graph = gc.Graph("inner")
+    x = graph.placeholder("x", 3)
+    e = np.exp(x)
+    root = np.log(1 + e)
+    graph.output("y", (root * x).sum())
+    extended = gc.differentiate(graph, x)
+    assert extended.nodes[: len(graph.nodes)] == graph.nodes
+    np.testing.assert_allclose(gc.evaluate(extended, x=X)[extended.adjoint(root)], X)
+    with pytest.raises(gc.GradcError, match=r"(?s)no derivative of its own.*softplus.*forms=False") as caught:
+        extended.adjoint(e)
+    assert "test_forms.py" in str(caught.value)
+    plain = gc.differentiate(graph, x, forms=False)
+    np.testing.assert_allclose(gc.evaluate(plain, x=X)[plain.adjoint(e)], X / (1 + np.exp(X)))
+    with pytest.raises(gc.GradcError, match="no derivative of its own"):
+        gc.differentiate(graph, x, mode="forward").tangent(e)
+
+
+def test_an_inner_node_that_others_read_has_the_adjoint_of_those():
+    graph = gc.Graph("shared")
+    x = graph.placeholder("x", 3)
+    e = np.exp(x)
+    graph.output("y", (np.log(1 + e) + 2 * e).sum())
+    extended = gc.differentiate(graph, x)
+    trace = gc.evaluate(extended, x=X)
+    np.testing.assert_allclose(trace[extended.adjoint(e)], 2)
+    np.testing.assert_allclose(trace[extended.grad[x]], SIGMOID + 2 * np.exp(X))
+
+
+def test_a_form_is_one_step_and_its_origin_says_so():
+    graph = gc.Graph("one step")
+    x = graph.placeholder("x", 3)
+    root = graph.output("y", np.log(1 + np.exp(x)))
+    extended = gc.differentiate(graph, x)
+    ((edge, partial),) = extended.partial_adjoints(x).items()
+    assert edge == (root, 0) and partial.origin.rule == "softplus: softplus.vjp[0]"
+    assert partial.origin.primal is x
+
+
+NEAR_MISSES = {
+    "other coefficient": (lambda x: gc.relu(x) + 2 * np.log1p(np.exp(-np.abs(x))), 0.0),
+    "other scale": (lambda x: gc.relu(x) + np.log1p(np.exp(-2 * np.abs(x))), 0.0),
+    "other argument": (lambda x: gc.relu(x) + np.log1p(np.exp(-np.abs(2.0 - x))), None),
+    "difference": (lambda x: gc.relu(x) - np.log1p(np.exp(-np.abs(x))), 0.0),
+    "other weights": (lambda x: np.arange(1.0, 4.0) * gc.relu(x) + np.log1p(np.exp(-np.abs(x))), 0.0),
+    "other constant": (lambda x: np.log(2 + np.exp(x)), None),
+    "other base": (lambda x: np.log(1 + np.exp2(x)), None),
+    "other polynomial": (lambda x: (1 + 2 * np.abs(x)) * np.exp(-np.abs(x)), None),
+    "norms along other axes": (
+        lambda x: np.linalg.norm(x[None] * np.ones((3, 1)), axis=0) * np.linalg.norm(x[None] * np.ones((3, 1)), axis=1),
+        None,
+    ),
+    "softmax over another axis": (lambda x: np.exp(x[:, None] + x) / np.exp(x[:, None] + x).sum(0), None),
+    "turned sum": (lambda x: np.exp(x[:, None] + 2 * x) / np.exp(x[:, None] + 2 * x).sum(1), None),
+}
+
+
+@pytest.mark.parametrize("name", NEAR_MISSES)
+def test_what_only_looks_like_a_form_is_none(name):
+    """Away from kinks, what `forms=False` gives; at 0 the convention."""
+    written, at_zero = NEAR_MISSES[name]
+    for order in (1, 2):
+        got, wanted = (values(lambda x: written(x).sum(), X, DIRECTION, order, "reverse", forms=f) for f in (True, False))
+        assert got == pytest.approx(wanted, rel=1e-10)
+    if at_zero is not None:
+        assert values(lambda x: written(x).sum(), ORIGIN, DIRECTION, 1, "reverse")["default"] == at_zero
+
+
+# --- conventions, and NaN in their place ---------------------------------------------------------------
+
+KINKS = {
+    "abs": (lambda x: np.abs(x), 0.0, 1.0),
+    "relu": (gc.relu, 0.0, 1.0),
+    "relu6": (lambda x: gc.relu6(x), 6.0, 5.0),
+    "leaky_relu": (gc.leaky_relu, 0.0, -1.0),
+    "maximum": (lambda x: np.maximum(x, 2.0), 2.0, 3.0),
+    "minimum": (lambda x: np.minimum(x, x * x), 1.0, 0.5),
+    "clip": (lambda x: np.clip(x, -1, 1), 1.0, 0.5),
+    "norm": (lambda x: np.linalg.norm(x), 0.0, 1.0),
+    "norm, p": (lambda x: np.linalg.norm(x, 3), 0.0, 1.0),
+    "hypot": (lambda x: np.hypot(x, 2 * x), 0.0, 1.0),
+    "arctan2": (lambda x: np.arctan2(x, x), 0.0, 1.0),
+    "max": (lambda x: x.max(), 1.0, None),
+    "std": (lambda x: np.std(x), 1.0, None),
+    "selu": (gc.selu, 0.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+@pytest.mark.parametrize("name", KINKS)
+def test_conventions_show_themselves_where_asked_to(name, mode):
+    fn, kink, smooth = KINKS[name]
+    at = [np.full(2, kink), np.full(2, smooth) if smooth is not None else np.array([1.0, 2.0])]
+    for point, is_kink in zip(at, (True, False), strict=True):
+        for kinks in ("nan", "convention"):
+            found = values(lambda x: fn(x).sum(), point, np.array([1.0, 2.0]), 1, mode, kinks=kinks)
+            assert all(math.isnan(v) == (is_kink and kinks == "nan") for v in found.values()), (kinks, found)
+
+
+def test_a_convention_that_no_adjoint_reaches_shows_nothing():
+    written = lambda x: (np.abs(x) * np.array([0.0, 1.0])).sum()
+    found = values(written, np.array([0.0, 2.0]), np.array([1.0, 1.0]), 1, "reverse", kinks="nan")
+    assert set(found.values()) == {1.0}
+    smooth = values(lambda x: np.linalg.norm(x) ** 2, ORIGIN, DIRECTION, 2, "reverse", kinks="nan")
+    assert all(v == pytest.approx(2 * DIRECTION @ DIRECTION) for v in smooth.values())
+
+
+def test_kinks_is_one_of_two():
+    graph = gc.trace(lambda x: x * x, gc.spec(()))
+    with pytest.raises(gc.GradcError, match="kinks is 'convention' or 'nan'"):
+        gc.differentiate(graph, "x", kinks="zero")
+
+
+@pytest.mark.parametrize("written", [np.linalg.norm, np.std, lambda x: np.hypot(x, x).sum(), lambda x: np.arctan2(x, x).sum()])
+def test_a_quotient_of_zeros_has_no_second_derivative(written):
+    point = EQUAL if written is np.std else ORIGIN
+    assert set(values(written, point, DIRECTION, 1, "reverse").values()) == {0.0}
+    for modes in MODES:
+        assert all(map(math.isnan, values(written, point, DIRECTION, 2, modes).values()))
+
+
+def test_jumps_keep_their_convention_at_every_order():
+    for written in (lambda x: gc.relu(x).sum(), lambda x: np.abs(x).sum(), lambda x: np.maximum(x, 0).sum() - 0.5 * x.sum()):
+        for order in (1, 2, 3):
+            assert set(values(written, ORIGIN, DIRECTION, order, "reverse").values()) == {0.0}
+
+
+# --- what they are for ---------------------------------------------------------------------------------
+
+
+def test_newton_for_logistic_regression_converges_from_zero():
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(200, 3))
+    labels = (data @ np.array([1.0, -2.0, 0.5]) + rng.normal(size=200) > 0).astype(float)
+
+    def loss(w):
+        z = data @ w
+        return np.mean(np.maximum(z, 0) - z * labels + np.log1p(np.exp(-np.abs(z))))
+
+    graph = gc.differentiate(gc.trace(loss, gc.spec(3)), "w")
+    graph = gc.differentiate(graph, "w", of="d_out/d_w", mode="forward")
+    run = graph.compile(["d_out/d_w", "dot_d_out/d_w"])
+    w = np.zeros(3)
+    for _ in range(8):
+        rows = [run({"w": w, "dot_w": unit}) for unit in np.eye(3)]
+        w = w - np.linalg.solve(np.array([r["dot_d_out/d_w"] for r in rows]), rows[0]["d_out/d_w"])
+    z = data @ w
+    np.testing.assert_allclose(data.T @ (1 / (1 + np.exp(-z)) - labels) / 200, 0, atol=1e-15)
+
+
+def test_a_form_with_symbolic_sizes():
+    graph = gc.Graph("rows")
+    x = graph.placeholder("x", ("n", 2))
+    graph.output("y", np.mean(np.linalg.norm(x, axis=1) ** 2) + (gc.relu(x) + np.log1p(np.exp(-np.abs(x)))).mean())
+    run = gc.differentiate(graph, x).compile(["d_y/d_x"])
+    for n in (1, 4):
+        np.testing.assert_allclose(run(x=np.zeros((n, 2)))["d_y/d_x"], 0.25 / n)
+
+
+@pytest.mark.parametrize("decay", [False, True])
+def test_long_sums_of_forms_stay_linear(decay, monkeypatch):
+    """What is compared grows with the graph: nodes are counted, not seconds."""
+    seen = 0
+    original = Same._key
+
+    def counted(self, node):
+        nonlocal seen
+        seen += 1
+        return original(self, node)
+
+    monkeypatch.setattr(Same, "_key", counted)
+    found = []
+    for terms in (100, 1000):
+        seen = 0
+        graph = gc.Graph("long")
+        x, d = graph.placeholder("x"), graph.placeholder("d")
+        value = x * 0
+        for k in range(terms):
+            value = (d * value if decay else value) + gc.relu(x - k) + np.log1p(np.exp(-np.abs(x - k))) - 0.1 * x
+        graph.output("y", value)
+        extended = gc.differentiate(graph, x)
+        found.append(seen)
+        slope = gc.evaluate(extended, x=0.0, d=1.0)[extended.outputs["d_y/d_x"]]
+        assert float(slope) == pytest.approx(sum(math.exp(-k) / (1 + math.exp(-k)) for k in range(terms)) - 0.1 * terms)
+    assert 0 < found[1] < 12 * found[0]
+
+
+def test_users_declare_spellings_too():
+    @function("my_entropy_of_forms", spellings=(lambda p: -(p * np.log(p)) - (1 - p) * np.log(1 - p),))
+    def my_entropy(p):
+        return -(gc.xlogy(p, p) + gc.xlogy(1 - p, 1 - p))
+
+    try:
+        found = values(lambda p: (-(p * np.log(p)) - (1 - p) * np.log(1 - p)).sum(), np.array([0.25]), np.ones(1), 1, "reverse")
+        assert found["default"] == pytest.approx(math.log(3))
+        graph = gc.trace(lambda p: -(p * np.log(p)) - (1 - p) * np.log(1 - p), gc.spec(3))
+        assert graph.compile()(p=np.zeros(3))["out"].tolist() == [0, 0, 0]
+    finally:
+        del gc.ir.FUNCTIONS["my_entropy_of_forms"]
