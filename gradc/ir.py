@@ -1022,7 +1022,7 @@ _set_type, _set_origin, _set_serial = _setter("type"), _setter("origin"), _sette
 
 def rebuilt(node: Node, inputs: tuple[Node, ...]) -> Node:
     """`node` on other inputs of the same types; the same node where they are the same."""
-    if inputs == node.inputs:
+    if same_nodes(inputs, node.inputs):
         return node
     return Node(node.op, inputs, node.attrs, node.type, node.origin)
 

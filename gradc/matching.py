@@ -281,7 +281,7 @@ def match(pattern: Pattern, node: Node, found: Found, same: Same, dtype: DType) 
         if is_number(node, pattern.number):
             yield found
     elif node.op is pattern.op:
-        if node.attrs == pattern.attrs and node.type.dtype in (dtype, _BOOL):
+        if key_of(node.attrs) == key_of(pattern.attrs) and node.type.dtype in (dtype, _BOOL):
             orders = (node.inputs, node.inputs[::-1]) if node.op.commutative else (node.inputs,)
             for operands in orders:
                 yield from _match_all(pattern.operands, operands, found, same, dtype)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
-from gradc.ir import Node, Op, apply
+from gradc.ir import Node, Op, apply, same_nodes
 from gradc.matching import Same, is_number, moves_entries, negated, number_of
 from gradc.ops.activations import relu, softplus
 from gradc.ops.declare import call
@@ -353,7 +353,7 @@ _OPPOSITES: dict[str, tuple[float, Callable[[Node], Node]]] = {
 def without_terms(node: Node, operands: list[Node | None]) -> Node | None:
     """`node`, one of a tree of sums, on these operands; None where none is left."""
     if all(o is not None for o in operands):
-        return node if tuple(operands) == node.inputs else Node(node.op, tuple(operands), node.attrs, node.type, node.origin)  # type: ignore[arg-type]
+        return node if same_nodes(operands, node.inputs) else Node(node.op, tuple(operands), node.attrs, node.type, node.origin)  # type: ignore[arg-type]
     if node.op not in (add, add_n, subtract) or all(o is None for o in operands):
         return None
     left = [o for o in operands if o is not None]
