@@ -17,7 +17,7 @@ import numpy as np
 
 from gradc.errors import UnsupportedError
 from gradc.ir import CONSTANT, FUNCTIONS, OPS, PLACEHOLDER, Graph, Node, Op, apply, walk
-from gradc.types import DType
+from gradc.types import DType, key_of
 
 Rewrite = Callable[[Node, "Same"], Node | None]
 Ops = frozenset[Op]
