@@ -94,7 +94,7 @@ def differentiate(
     with paused_collector():
         needed = walk([of_node])
         _check_connected(variables, needed, on_disconnected, of_name)
-        settled = settle([of_node], variables.values()) if forms else NOTHING
+        settled = settle(needed, variables.values()) if forms else NOTHING
         path = _settled_path(needed, variables, of_node, settled)
         _check_rules(path, mode)
         sweep = Sweep(settled, kinks == "nan")
@@ -245,9 +245,7 @@ def _check_rules(path: Path, mode: str) -> None:
 # --- reverse -----------------------------------------------------------------------------------------
 
 
-def _reverse(
-    graph: Graph, of_name: str, of: Node, variables: dict[str, Node], path: Path, seeded: bool, sweep: Sweep
-) -> Graph:
+def _reverse(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], path: Path, seeded: bool, sweep: Sweep) -> Graph:
     extended = graph.copy()
     settled = sweep.settled
     set_origin(_origin(Role.ADJOINT, of, None, "seed"))
@@ -283,9 +281,7 @@ def _plain_path(of: Node, variables: dict[str, Node], settled: Settled) -> Path:
     return _active_path(walk([of]), variables, of) if settled.forms else {}
 
 
-def _adjoints(
-    of: Node, seed: Node, path: Path, sweep: Sweep
-) -> tuple[dict[Node, Node], dict[Node, list[tuple[Edge, Node]]]]:
+def _adjoints(of: Node, seed: Node, path: Path, sweep: Sweep) -> tuple[dict[Node, Node], dict[Node, list[tuple[Edge, Node]]]]:
     """The adjoint of every node on the path, and the partial adjoints that it sums."""
     adjoints = {of: seed} if of in path else {}
     partials: dict[Node, list[tuple[Edge, Node]]] = {}

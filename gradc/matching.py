@@ -73,7 +73,9 @@ def recognises(
     """Declare a recogniser of `name`; the arguments are those of `Form`."""
 
     def enter(rewrite: Rewrite) -> Rewrite:
-        _recognisers.append((roots, Form(name, frozenset(), tuple(map(frozenset, signs)), frozenset(makes), rewrite, frozenset(operands))))
+        _recognisers.append(
+            (roots, Form(name, frozenset(), tuple(map(frozenset, signs)), frozenset(makes), rewrite, frozenset(operands)))
+        )
         return rewrite
 
     return enter
@@ -295,9 +297,7 @@ def _is_sign_of_any(pattern: Pattern) -> bool:
 _BOOL = np.dtype("bool")
 
 
-def _match_all(
-    patterns: Sequence[Pattern], nodes: Sequence[Node], found: Found, same: Same, dtype: DType
-) -> Iterator[Found]:
+def _match_all(patterns: Sequence[Pattern], nodes: Sequence[Node], found: Found, same: Same, dtype: DType) -> Iterator[Found]:
     if not patterns:
         yield found
         return

@@ -73,11 +73,11 @@ def sqrt_of_squares(x):
     return np.sqrt((x * x).sum())
 
 
-def matern_3(r, c=math.sqrt(3)):
+def matern_3(r, c=3**0.5):
     return (1 + c * r) * np.exp(-c * r)
 
 
-def matern_5(r, c=math.sqrt(5)):
+def matern_5(r, c=5**0.5):
     return (1 + c * r + c * c / 3 * r**2) * np.exp(-c * r)
 
 
@@ -105,7 +105,10 @@ SMOOTH = {
     "norm, moved": (lambda x: (np.linalg.norm(x.reshape(1, 3), axis=1)[:, None] ** 2).sum(), squares),
     "norm, picked": (lambda x: np.square(np.linalg.norm(x.reshape(3, 1), axis=1)[np.array([0, 1, 2])]).sum(), squares),
     "gaussian": (lambda x: np.exp(-(np.linalg.norm(x) ** 2)), lambda v: mp.exp(-squares(v))),
-    "gaussian, a length": (lambda x: np.exp(-0.5 * (np.linalg.norm(x) / 0.7) ** 2), lambda v: mp.exp(-squares(v) / (2 * mp.mpf(0.7) ** 2))),
+    "gaussian, a length": (
+        lambda x: np.exp(-0.5 * (np.linalg.norm(x) / 0.7) ** 2),
+        lambda v: mp.exp(-squares(v) / (2 * mp.mpf(0.7) ** 2)),
+    ),
     "sqrt(sum)**2": (lambda x: sqrt_of_squares(x) ** 2, squares),
     "sqrt(x @ x)**2": (lambda x: np.sqrt(x @ x) ** 2, squares),
     "sqrt(sum)**4": (lambda x: sqrt_of_squares(x) ** 4, lambda v: squares(v) ** 2),
@@ -129,7 +132,10 @@ SMOOTH = {
     "copysign(sin(abs), x)": (lambda x: np.copysign(np.sin(np.abs(x)), x).sum(), total(mp.sin)),
     "pseudo-Huber": (lambda x: np.sqrt(1 + (np.abs(x) / 0.5) ** 2).sum(), total(lambda t: mp.sqrt(1 + 4 * t * t))),
     "pseudo-Huber of a norm": (lambda x: np.sqrt(1 + np.linalg.norm(x) ** 2), lambda v: mp.sqrt(1 + squares(v))),
-    "Huber's parabola": (lambda x: np.where(np.abs(x) <= 2, 0.5 * np.abs(x) ** 2, 2 * np.abs(x) - 2).sum(), lambda v: squares(v) / 2),
+    "Huber's parabola": (
+        lambda x: np.where(np.abs(x) <= 2, 0.5 * np.abs(x) ** 2, 2 * np.abs(x) - 2).sum(),
+        lambda v: squares(v) / 2,
+    ),
     "relu + log1p": (lambda x: (gc.relu(x) + np.log1p(np.exp(-np.abs(x)))).sum(), total(mp_softplus)),
     "max + log1p": (lambda x: (np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))).sum(), total(mp_softplus)),
     "max + log(1 + exp)": (lambda x: (np.maximum(0, x) + np.log(1 + np.exp(-np.abs(x)))).sum(), total(mp_softplus)),
@@ -141,7 +147,10 @@ SMOOTH = {
     "relu(-x)": (lambda x: (gc.relu(-x) + np.log1p(np.exp(-np.abs(x)))).sum(), total(lambda t: mp_softplus(-t))),
     "min - log1p": (lambda x: (np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))).sum(), total(lambda t: -mp_softplus(-t))),
     "scaled": (lambda x: (gc.relu(3 * x) + np.log1p(np.exp(-3 * np.abs(x)))).sum(), total(lambda t: mp_softplus(3 * t))),
-    "coefficients": (lambda x: (2.5 * gc.relu(x) + 2.5 * np.log1p(np.exp(-np.abs(x)))).sum(), total(lambda t: 2.5 * mp_softplus(t))),
+    "coefficients": (
+        lambda x: (2.5 * gc.relu(x) + 2.5 * np.log1p(np.exp(-np.abs(x)))).sum(),
+        total(lambda t: 2.5 * mp_softplus(t)),
+    ),
     "weights": (
         lambda x: (W * gc.relu(x) + W * np.log1p(np.exp(-np.abs(x)))).sum(),
         lambda v: sum(w * mp_softplus(t) for w, t in zip(W, v, strict=True)),
@@ -265,7 +274,17 @@ def limit(smooth, order):
         return float(mp.diff(lambda t: smooth([t * d for d in along]), mp.mpf("1e-24"), order, h=mp.mpf("1e-35")))
 
 
-SINGLE = ["norm**2", "gaussian", "abs**2", "hypot**2", "cross entropy", "max + log1p", "log cosh", "logaddexp by max", "across sums"]
+SINGLE = [
+    "norm**2",
+    "gaussian",
+    "abs**2",
+    "hypot**2",
+    "cross entropy",
+    "max + log1p",
+    "log cosh",
+    "logaddexp by max",
+    "across sums",
+]
 
 
 @pytest.mark.parametrize("modes", ["reverse", "mixed"])
@@ -315,7 +334,9 @@ def test_what_overflows_as_it_is_written_has_its_derivatives_whatever_the_passes
     direction = np.sin(1 + np.arange(5.0))
     for modes in ("reverse", "mixed"):
         for order in (1, 2):
-            got, wanted = (values(lambda x: fn(x).sum(), EXTREME, direction, order, modes)[pipeline] for fn in (written, as_op))
+            got, wanted = (
+                values(lambda x, fn=fn: fn(x).sum(), EXTREME, direction, order, modes)[pipeline] for fn in (written, as_op)
+            )
             assert math.isfinite(wanted) and got == pytest.approx(wanted, rel=1e-12, abs=1e-300)
 
 
@@ -417,6 +438,8 @@ WANTED = {
     "inner norm": (inner_norm, 6 * np.linalg.norm(X)),
     "inner root": (inner_root, 2 * np.log(1 + np.exp(X))),
 }
+
+
 @pytest.mark.parametrize("mode", ["reverse", "forward"])
 @pytest.mark.parametrize("name", WANTED)
 def test_variables_and_stops_inside_of_forms(name, mode):
@@ -438,6 +461,20 @@ def test_variables_and_stops_inside_of_forms(name, mode):
         assert float(got) == pytest.approx(float(np.vdot(wanted, direction)), rel=1e-12)
 
 
+RANDOM_OPS = (
+    lambda a, b: np.log(1 + np.exp(a)),
+    lambda a, b: gc.relu(a) + np.log1p(np.exp(-np.abs(a))),
+    lambda a, b: np.maximum(a, b) + np.log1p(np.exp(-np.abs(a - b))),
+    lambda a, b: np.abs(a) ** 2 * 0.1,
+    lambda a, b: 1 / (1 + np.exp(-a)),
+    lambda a, b: np.exp(a) / np.exp(a).sum(),
+    lambda a, b: np.linalg.norm(a) ** 2 * 0.01 + b,
+    lambda a, b: a * gc.stop_gradient(b),
+    lambda a, b: gc.stop_gradient(np.tanh(a)) + b,
+    lambda a, b: np.tanh(a) - b,
+)
+
+
 def random_forms(seed):
     """A function with forms, stops and names in random places, and which of its nodes are named."""
     rng = np.random.default_rng(seed)
@@ -446,20 +483,7 @@ def random_forms(seed):
         pool = [x, 0.5 * x - 0.2]
         for _ in range(rng.integers(3, 8)):
             a, b = (pool[i] for i in rng.integers(0, len(pool), 2))
-            pool.append(
-                [
-                    lambda: np.log(1 + np.exp(a)),
-                    lambda: gc.relu(a) + np.log1p(np.exp(-np.abs(a))),
-                    lambda: np.maximum(a, b) + np.log1p(np.exp(-np.abs(a - b))),
-                    lambda: np.abs(a) ** 2 * 0.1,
-                    lambda: 1 / (1 + np.exp(-a)),
-                    lambda: np.exp(a) / np.exp(a).sum(),
-                    lambda: np.linalg.norm(a) ** 2 * 0.01 + b,
-                    lambda: a * gc.stop_gradient(b),
-                    lambda: gc.stop_gradient(np.tanh(a)) + b,
-                    lambda: np.tanh(a) - b,
-                ][rng.integers(10)]()
-            )
+            pool.append(RANDOM_OPS[rng.integers(len(RANDOM_OPS))](a, b))
         return pool
 
     return build, rng
@@ -550,7 +574,10 @@ NEAR_MISSES = {
     "other constant": (lambda x: np.log(2 + np.exp(x)), None),
     "other base": (lambda x: np.log(1 + np.exp2(x)), None),
     "other polynomial": (lambda x: (1 + 2 * np.abs(x)) * np.exp(-np.abs(x)), None),
-    "norms along other axes": (lambda x: np.linalg.norm(x[None] * np.ones((3, 1)), axis=0) * np.linalg.norm(x[None] * np.ones((3, 1)), axis=1), None),
+    "norms along other axes": (
+        lambda x: np.linalg.norm(x[None] * np.ones((3, 1)), axis=0) * np.linalg.norm(x[None] * np.ones((3, 1)), axis=1),
+        None,
+    ),
     "softmax over another axis": (lambda x: np.exp(x[:, None] + x) / np.exp(x[:, None] + x).sum(0), None),
     "turned sum": (lambda x: np.exp(x[:, None] + 2 * x) / np.exp(x[:, None] + 2 * x).sum(1), None),
 }
@@ -599,8 +626,9 @@ def test_conventions_show_themselves_where_asked_to(name, mode):
 
 
 def test_a_convention_that_no_adjoint_reaches_shows_nothing():
-    written = lambda x: (np.abs(x) * np.array([0.0, 1.0])).sum()  # noqa: E731
-    found = values(written, np.array([0.0, 2.0]), np.array([1.0, 1.0]), 1, "reverse", kinks="nan")
+    found = values(
+        lambda x: (np.abs(x) * np.array([0.0, 1.0])).sum(), np.array([0.0, 2.0]), np.array([1.0, 1.0]), 1, "reverse", kinks="nan"
+    )
     assert set(found.values()) == {1.0}
     smooth = values(lambda x: np.linalg.norm(x) ** 2, ORIGIN, DIRECTION, 2, "reverse", kinks="nan")
     assert all(v == pytest.approx(2 * DIRECTION @ DIRECTION) for v in smooth.values())
@@ -612,9 +640,7 @@ def test_kinks_is_one_of_two():
         gc.differentiate(graph, "x", kinks="zero")
 
 
-@pytest.mark.parametrize(
-    "written", [np.linalg.norm, np.std, lambda x: np.hypot(x, x).sum(), lambda x: np.arctan2(x, x).sum()]
-)
+@pytest.mark.parametrize("written", [np.linalg.norm, np.std, lambda x: np.hypot(x, x).sum(), lambda x: np.arctan2(x, x).sum()])
 def test_a_quotient_of_zeros_has_no_second_derivative(written):
     point = EQUAL if written is np.std else ORIGIN
     assert set(values(written, point, DIRECTION, 1, "reverse").values()) == {0.0}

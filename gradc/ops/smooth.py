@@ -1,7 +1,7 @@
 """Smooth functions that people write with kinked ops, as ops of their own: closed under differentiation, right at the kink.
 
-A function of a distance r = sqrt(s) that is smooth is one of s, which is smooth itself: a sum of squares. The derivatives of these
-ops are by s, and never divide by r more often than a factor of the slope of s, which is 0 where s is, makes up for.
+A function of a distance r = sqrt(s) that is smooth is one of s, which is smooth itself: a sum of squares. The derivatives of
+these ops are by s, and never divide by r more often than a factor of the slope of s, which is 0 where s is, makes up for.
 """
 
 from __future__ import annotations
@@ -142,18 +142,14 @@ log_cosh: Op = elementwise(
 
 signed_log1p: Op = elementwise(
     "signed_log1p",
-    **recipe(
-        do(np.absolute, "{0}, {out}"), do(np.log1p, "{out}, {out}"), do(np.copysign, "{out}, {0}, {out}")
-    )._asdict(),
+    **recipe(do(np.absolute, "{0}, {out}"), do(np.log1p, "{out}, {out}"), do(np.copysign, "{out}, {0}, {out}"))._asdict(),
     rules=(lambda g, out, x: g / (1 + abs_(x)),),
     symbolic="sign(a) * log(1 + Abs(a))",
     public=False,
 )
 signed_expm1: Op = elementwise(
     "signed_expm1",
-    **recipe(
-        do(np.absolute, "{0}, {out}"), do(np.expm1, "{out}, {out}"), do(np.copysign, "{out}, {0}, {out}")
-    )._asdict(),
+    **recipe(do(np.absolute, "{0}, {out}"), do(np.expm1, "{out}, {out}"), do(np.copysign, "{out}, {0}, {out}"))._asdict(),
     rules=(lambda g, out, x: g * exp(abs_(x)),),
     symbolic="sign(a) * (exp(Abs(a)) - 1)",
     public=False,

@@ -22,7 +22,6 @@ clean.__name__ = "clean"
 """`simplify`, `fold` and `cse` in one walk: each sees what the others made of the operands."""
 
 
-
 def forms(graph: Graph) -> Graph:
     """Functions that are written out become what `differentiate` has taken them for."""
     return with_forms(graph)

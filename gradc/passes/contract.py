@@ -48,7 +48,9 @@ def contract(graph: Graph) -> Graph:
             new[node] = current
     finally:
         set_origin(outer)
-    return Graph.of(graph.name, graph.placeholders, {name: new[node] for name, node in graph.outputs.items()}, lowered=graph.lowered)
+    return Graph.of(
+        graph.name, graph.placeholders, {name: new[node] for name, node in graph.outputs.items()}, lowered=graph.lowered
+    )
 
 
 def _fits(node: Node) -> bool:
