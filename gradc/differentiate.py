@@ -106,7 +106,7 @@ def differentiate(
     with paused_collector():
         needed = walk([of_node])
         _check_connected(variables, needed, on_disconnected, of_name)
-        settled = settle([of_node], variables.values()) if forms else NOTHING
+        settled = settle(needed, variables.values()) if forms else NOTHING
         path = _settled_path(needed, variables, of_node, settled)
         _check_rules(path, mode)
         sweep = Sweep(settled, kinks == "nan")

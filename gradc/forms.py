@@ -1,20 +1,22 @@
 """Forms settled before adjoints are built: what `differentiate` takes for the functions that a user wrote out.
 
-For every node of a graph that is a form (see `gradc.matching`) the form is built anew, after the graph's own nodes, and so is what
-reads it: a twin. Adjoints and tangents run through the twins, and are those of the nodes that these stand for. A node that is a
-variable, and what is under a `stop_gradient`, is like any placeholder to a form: nothing looks inside it.
+For every node of a graph that is a form (see `gradc.matching`) the form is built anew, after the graph's own nodes, and so is
+what reads it: a twin. Adjoints and tangents run through the twins, and are those of the nodes that these stand for. A node that is
+a variable, and what is under a `stop_gradient`, is like any placeholder to a form: nothing looks inside it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
-from gradc.ir import Edge, Graph, Node, apply, rebuilt, set_origin, walk
+from gradc.ir import Edge, Graph, Node, apply, rebuilt, set_origin
 from gradc.matching import Same, Table, forms_for, recognise
 from gradc.ops import pairs
 from gradc.ops.elementwise import divide, identity
+
+T = TypeVar("T")
 
 
 class Settled(NamedTuple):
@@ -50,7 +52,7 @@ class Settled(NamedTuple):
         primal = self.stands_for.get(node, node)
         return self.forms.get(primal, "") if primal is not node else ""
 
-    def by_node(self, found: Mapping[Node, object], nodes: Iterable[Node]) -> dict[Node, object]:
+    def by_node(self, found: Mapping[Node, T], nodes: Iterable[Node]) -> dict[Node, T]:
         """`found` by what twins stand for."""
         return {node: found[self.twin(node)] for node in nodes if self.twin(node) in found}
 
@@ -59,9 +61,11 @@ NOTHING = Settled({}, {}, {}, {})
 """A graph without forms, or differentiated op by op."""
 
 
-def settle(roots: Iterable[Node], variables: Collection[Node] = (), of_values: bool = False) -> Settled:
-    """The forms in what `roots` need; `variables` are nodes that no form looks into. `of_values`: those that passes compute."""
-    needed = walk(roots)
+def settle(needed: Sequence[Node], variables: Collection[Node] = (), of_values: bool = False) -> Settled:
+    """The forms among `needed`, nodes in order with all that they need; no form looks into one of `variables`.
+
+    `of_values`: those that passes compute.
+    """
     present = frozenset([node.op for node in needed])
     table = forms_for(present, of_values)
     with_pairs = pairs.may_cancel(needed, present.union(*[form.makes for known in table.values() for form in known.forms]))
@@ -73,7 +77,7 @@ def settle(roots: Iterable[Node], variables: Collection[Node] = (), of_values: b
 class _Settling:
     """One walk over the nodes, operands first."""
 
-    def __init__(self, needed: list[Node], table: Table, variables: frozenset[Node], with_pairs: bool) -> None:
+    def __init__(self, needed: Sequence[Node], table: Table, variables: frozenset[Node], with_pairs: bool) -> None:
         self._needed, self._table, self._variables = needed, table, variables
         self._opaque: set[Node] = {v for v in variables if not v.inputs}
         self._same = Same(self._opaque)
@@ -180,7 +184,7 @@ class _Settling:
             self._replace(inner, current)
 
 
-def _terms_of_one_sum(needed: list[Node], variables: Collection[Node]) -> frozenset[Node]:
+def _terms_of_one_sum(needed: Sequence[Node], variables: Collection[Node]) -> frozenset[Node]:
     """The sums that are read once, as a term of another."""
     uses = Counter([i for node in needed for i in node.inputs])
     return frozenset(
@@ -194,7 +198,7 @@ def _terms_of_one_sum(needed: list[Node], variables: Collection[Node]) -> frozen
 
 def with_forms(graph: Graph) -> Graph:
     """`graph` with its forms in the place of what they are written as: other nodes, the same functions."""
-    settled = settle(graph.outputs.values(), of_values=True)
+    settled = settle(graph.nodes, of_values=True)
     if settled is NOTHING:
         return graph
     return graph.with_outputs({name: settled.twin(node) for name, node in graph.outputs.items()})

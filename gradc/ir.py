@@ -319,8 +319,8 @@ class Op:
 class Function:
     """A public function that builds nodes: an op, or a composition of ops.
 
-    `reorders`: its sums are NumPy's in another order, so that values agree to rounding, and not bit for bit. `spellings`: functions
-    of the same operands that write it out; they are recognised as this one (see `gradc.matching`).
+    `reorders`: its sums are NumPy's in another order, so that values agree to rounding, and not bit for bit. `spellings`:
+    functions of the same operands that write it out; they are recognised as this one (see `gradc.matching`).
     """
 
     name: str

@@ -73,11 +73,11 @@ def sqrt_of_squares(x):
     return np.sqrt((x * x).sum())
 
 
-def matern_3(r, c=math.sqrt(3)):
+def matern_3(r, c=3**0.5):
     return (1 + c * r) * np.exp(-c * r)
 
 
-def matern_5(r, c=math.sqrt(5)):
+def matern_5(r, c=5**0.5):
     return (1 + c * r + c * c / 3 * r**2) * np.exp(-c * r)
 
 
@@ -334,7 +334,9 @@ def test_what_overflows_as_it_is_written_has_its_derivatives_whatever_the_passes
     direction = np.sin(1 + np.arange(5.0))
     for modes in ("reverse", "mixed"):
         for order in (1, 2):
-            got, wanted = (values(lambda x: fn(x).sum(), EXTREME, direction, order, modes)[pipeline] for fn in (written, as_op))
+            got, wanted = (
+                values(lambda x, fn=fn: fn(x).sum(), EXTREME, direction, order, modes)[pipeline] for fn in (written, as_op)
+            )
             assert math.isfinite(wanted) and got == pytest.approx(wanted, rel=1e-12, abs=1e-300)
 
 
@@ -459,6 +461,20 @@ def test_variables_and_stops_inside_of_forms(name, mode):
         assert float(got) == pytest.approx(float(np.vdot(wanted, direction)), rel=1e-12)
 
 
+RANDOM_OPS = (
+    lambda a, b: np.log(1 + np.exp(a)),
+    lambda a, b: gc.relu(a) + np.log1p(np.exp(-np.abs(a))),
+    lambda a, b: np.maximum(a, b) + np.log1p(np.exp(-np.abs(a - b))),
+    lambda a, b: np.abs(a) ** 2 * 0.1,
+    lambda a, b: 1 / (1 + np.exp(-a)),
+    lambda a, b: np.exp(a) / np.exp(a).sum(),
+    lambda a, b: np.linalg.norm(a) ** 2 * 0.01 + b,
+    lambda a, b: a * gc.stop_gradient(b),
+    lambda a, b: gc.stop_gradient(np.tanh(a)) + b,
+    lambda a, b: np.tanh(a) - b,
+)
+
+
 def random_forms(seed):
     """A function with forms, stops and names in random places, and which of its nodes are named."""
     rng = np.random.default_rng(seed)
@@ -467,20 +483,7 @@ def random_forms(seed):
         pool = [x, 0.5 * x - 0.2]
         for _ in range(rng.integers(3, 8)):
             a, b = (pool[i] for i in rng.integers(0, len(pool), 2))
-            pool.append(
-                [
-                    lambda: np.log(1 + np.exp(a)),
-                    lambda: gc.relu(a) + np.log1p(np.exp(-np.abs(a))),
-                    lambda: np.maximum(a, b) + np.log1p(np.exp(-np.abs(a - b))),
-                    lambda: np.abs(a) ** 2 * 0.1,
-                    lambda: 1 / (1 + np.exp(-a)),
-                    lambda: np.exp(a) / np.exp(a).sum(),
-                    lambda: np.linalg.norm(a) ** 2 * 0.01 + b,
-                    lambda: a * gc.stop_gradient(b),
-                    lambda: gc.stop_gradient(np.tanh(a)) + b,
-                    lambda: np.tanh(a) - b,
-                ][rng.integers(10)]()
-            )
+            pool.append(RANDOM_OPS[rng.integers(len(RANDOM_OPS))](a, b))
         return pool
 
     return build, rng
@@ -623,8 +626,9 @@ def test_conventions_show_themselves_where_asked_to(name, mode):
 
 
 def test_a_convention_that_no_adjoint_reaches_shows_nothing():
-    written = lambda x: (np.abs(x) * np.array([0.0, 1.0])).sum()
-    found = values(written, np.array([0.0, 2.0]), np.array([1.0, 1.0]), 1, "reverse", kinks="nan")
+    found = values(
+        lambda x: (np.abs(x) * np.array([0.0, 1.0])).sum(), np.array([0.0, 2.0]), np.array([1.0, 1.0]), 1, "reverse", kinks="nan"
+    )
     assert set(found.values()) == {1.0}
     smooth = values(lambda x: np.linalg.norm(x) ** 2, ORIGIN, DIRECTION, 2, "reverse", kinks="nan")
     assert all(v == pytest.approx(2 * DIRECTION @ DIRECTION) for v in smooth.values())

@@ -666,6 +666,12 @@ arctanh = elementwise(
 
 # --- the plane: hypot and arctan2, 0 at the origin -----------------------------------------------------
 
+
+def _at_origin(x: Node, y: Node) -> Node:
+    origin: Node = call("logical_and", equal(x, 0), equal(y, 0))
+    return origin
+
+
 safe_divide: Op = elementwise(
     "safe_divide",
     **recipe(
@@ -733,7 +739,7 @@ hypot: Op = elementwise(
     partials=(lambda x, y, out: direction(x, y, out), lambda x, y, out: direction(y, x, out)),
     commutative=True,
     nonnegative=True,
-    kinks=lambda x, y: logical_and(equal(x, 0), equal(y, 0)),
+    kinks=_at_origin,
     symbolic="sqrt(a**2 + b**2)",
     samples=ranges((0.5, 2), (-2, -0.5)),
     edges=(
@@ -764,7 +770,7 @@ arctan2 = elementwise(
     "arctan2",
     np.arctan2,
     rules=_arctan2_rules(),
-    kinks=lambda y, x: logical_and(equal(x, 0), equal(y, 0)),
+    kinks=_at_origin,
     symbolic="atan2(a, b)",
     samples=ranges((0.5, 2), (-2, 2)),
     edges=(

@@ -127,7 +127,7 @@ def _infer_unit(x: TensorType, size: TensorType, *, axes: tuple[int, ...]) -> Te
 
 
 def unit(x: Node, size: Node, axes: tuple[int, ...]) -> Node:
-    """x / size, where `size`, with axes of length 1, is a norm of `x` over `axes`; 0 at the origin, and so are its derivatives."""
+    """x / size, where `size`, with axes of length 1, is a norm of `x` over `axes`; 0 at the origin, with its derivative."""
     return apply(unit_op, (x, size), (("axes", axes),))
 
 
@@ -175,7 +175,7 @@ def _into_scratch(fill: Callable[..., None], option: str) -> tuple[Any, Any]:
 
 
 def _norm_rules(slope: Callable[..., Node]) -> dict[str, Any]:
-    """The derivatives of a norm whose slope at each entry is `slope(x, size, axes, **attrs)`."""
+    """The derivatives, and traits, of a norm whose slope at each entry is `slope(x, size, axes, **attrs)`."""
 
     def vjp(g: Node, out: Node, x: Node, *, axes: tuple[int, ...], keepdims: bool, **attrs: Any) -> Node:
         return kept(g, x, axes, keepdims) * slope(x, kept(out, x, axes, keepdims), axes, **attrs)
@@ -186,7 +186,7 @@ def _norm_rules(slope: Callable[..., Node]) -> dict[str, Any]:
     def kinks(g: Node, out: Node, x: Node, **attrs: Any) -> Node:
         return call("equal", out, 0)
 
-    return {"vjp": (vjp,), "jvp": (jvp,), "kinks": kinks}
+    return {"vjp": (vjp,), "jvp": (jvp,), "kinks": kinks, "reduces": True, "nonnegative": True}
 
 
 def _infer_norm(x: TensorType, *, axes: tuple[int, ...], keepdims: bool, **attrs: Any) -> TensorType:
@@ -208,13 +208,9 @@ def _unit_slope(x: Node, size: Node, axes: tuple[int, ...], flat: bool) -> Node:
 
 
 _evaluate, _kernel = _into_scratch(root_of_squares, "flat")
-norm_2 = op(
-    "norm_2", infer=_infer_norm, evaluate=_evaluate, kernel=_kernel, reduces=True, nonnegative=True, **_norm_rules(_unit_slope)
-)
+norm_2 = op("norm_2", infer=_infer_norm, evaluate=_evaluate, kernel=_kernel, **_norm_rules(_unit_slope))
 _evaluate, _kernel = _into_scratch(root_of_powers, "p")
-norm_p = op(
-    "norm_p", infer=_infer_norm, evaluate=_evaluate, kernel=_kernel, reduces=True, nonnegative=True, **_norm_rules(_power_slope)
-)
+norm_p = op("norm_p", infer=_infer_norm, evaluate=_evaluate, kernel=_kernel, **_norm_rules(_power_slope))
 
 # --- norms of vectors and matrices -----------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ Argument = tuple[Any, float]
 
 
 class _Term(NamedTuple):
-    """A term: the operand of a sum that it is, its coefficient, and a number for what else is done to it on its way to the root."""
+    """A term: the operand of a sum that it is, its coefficient, and a number for what else is done to it up to the root."""
 
     node: Node
     user: Node
@@ -257,7 +257,7 @@ def _up_to_factor(x: Node, same: Same) -> Argument:
                 continue
         break
     if x.op is subtract:
-        key, sign = _difference(*x.inputs, same)
+        key, sign = _difference(x.inputs[0], x.inputs[1], same)
         return key, scale * sign
     return same.number(x), scale
 

@@ -1,7 +1,7 @@
 """Smooth functions that people write with kinked ops, as ops of their own: closed under differentiation, right at the kink.
 
-A function of a distance r = sqrt(s) that is smooth is one of s, which is smooth itself: a sum of squares. The derivatives of these
-ops are by s, and never divide by r more often than a factor of the slope of s, which is 0 where s is, makes up for.
+A function of a distance r = sqrt(s) that is smooth is one of s, which is smooth itself: a sum of squares. The derivatives of
+these ops are by s, and never divide by r more often than a factor of the slope of s, which is 0 where s is, makes up for.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def _scipy(op: str, name: str) -> Any:
     return getattr(special, name)
 
 
-def _special(name: str, scipy_name: str, symbolic: str, rule: Callable[..., Node], **traits: bool) -> Op:
+def _special(name: str, scipy_name: str, symbolic: str, rule: Callable[..., Node], odd: bool = False) -> Op:
     """An op that is a ufunc of scipy.special, in the dtype of its operand."""
 
     def infer(x: TensorType) -> TensorType:
@@ -62,7 +62,7 @@ def _special(name: str, scipy_name: str, symbolic: str, rule: Callable[..., Node
         return Kernel((Call(_scipy(name, scipy_name), name, "{0}, {out}"),), inplace=(0,))
 
     return elementwise(
-        name, infer=infer, evaluate=evaluate, kernel=kernel, rules=(rule,), symbolic=symbolic, public=False, **traits
+        name, infer=infer, evaluate=evaluate, kernel=kernel, rules=(rule,), symbolic=symbolic, odd=odd, public=False
     )
 
 
@@ -160,7 +160,7 @@ def _log_ndtr_far(x: Any, order: int) -> Any:
 
 
 def _log_ndtr_near(x: Any, order: int) -> Any:
-    """The derivative of that order for x > -3: h = exp(-x**2 / 2) / (sqrt(2 pi) ndtr(x)), and h' = -h (x + h), by Leibniz' rule."""
+    """The derivative of that order for x > -3: h = exp(-x**2 / 2) / (sqrt(2 pi) ndtr(x)), h' = -h (x + h), by Leibniz' rule."""
     with np.errstate(over="ignore"):
         slopes = [math.sqrt(2 / math.pi) / _scipy("log_ndtr", "erfcx")(x * -math.sqrt(0.5))]
     for n in range(order - 1):

@@ -278,17 +278,21 @@ def is_nonnegative(node: Node, same: Same, depth: int = _DEPTH) -> bool:
     return node.op is maximum and any(is_nonnegative(i, same, depth - 1) for i in node.inputs)
 
 
-_KEEPING = (add, add_n, multiply, divide, sum_op, astype_op, matmul_op, vecdot_op, max_op)
+_KEEPING = (add, add_n, multiply, divide, sum_op, astype_op, max_op)
 
-_KINK = (_RADII,)
+_KINK: tuple[tuple[Op, ...], ...] = (_RADII[:-1],)
+_OPPOSITES = ((maximum,), (negative,))
+_SQUARES = (square, sum_op, add, squares_about_mean, divide, where_op, multiply)
 
 
-@recognises("square", (square,), _KINK, (square, sum_op, add, squares_about_mean, divide, where_op))
+@recognises("square", (square,), _OPPOSITES, (square,))
+@recognises("square", (square,), _KINK, _SQUARES)
 def _square(node: Node, same: Same) -> Node | None:
     return squared(node.inputs[0], same)
 
 
-@recognises("square", (multiply,), _KINK, (square, sum_op, add, squares_about_mean, divide, where_op, multiply))
+@recognises("square", (multiply,), _OPPOSITES, (square,))
+@recognises("square", (multiply,), _KINK, _SQUARES)
 def _product_of_distances(node: Node, same: Same) -> Node | None:
     """r * r, and with other factors between them, as in 0.5 * r * r."""
     factors = _factors(node)
@@ -305,7 +309,8 @@ def _product_of_distances(node: Node, same: Same) -> Node | None:
 
 def _factors(node: Node) -> list[Node]:
     """The factors of a product, as many as are looked at, in order."""
-    found, left = [], [node]
+    found: list[Node] = []
+    left = [node]
     while left:
         current = left.pop()
         if current.op is multiply and current.type.dtype == node.type.dtype and len(found) + len(left) < _DEPTH:
@@ -315,7 +320,8 @@ def _factors(node: Node) -> list[Node]:
     return found
 
 
-@recognises("power", (power_op, float_power), _KINK, (square, sum_op, add, squares_about_mean, divide, power_op, root_power))
+@recognises("power", (power_op, float_power), _OPPOSITES, (square,))
+@recognises("power", (power_op, float_power), _KINK, (*_SQUARES, power_op, root_power))
 def _power(node: Node, same: Same) -> Node | None:
     r, exponent = node.inputs[0], number_of(node.inputs[1])
     if exponent is None or exponent < 2 or node.inputs[1].shape:
@@ -393,7 +399,9 @@ Monomial = tuple[float, dict[int, int], dict[int, Node]]
 
 def _monomial(node: Node, same: Same) -> Monomial:
     """`node` as a product of numbers and powers of other nodes; as deep as `_DEPTH` factors."""
-    coefficient, exponents, nodes = 1.0, {}, {}
+    coefficient = 1.0
+    exponents: dict[int, int] = {}
+    nodes: dict[int, Node] = {}
     left = [(node, 1)]
     while left:
         current, exponent = left.pop()
@@ -411,7 +419,7 @@ def _monomial(node: Node, same: Same) -> Monomial:
     return coefficient, {k: e for k, e in exponents.items() if e}, nodes
 
 
-@recognises("Matérn kernel", (multiply,), ((exp,), _RADII), (matern_3, matern_5, multiply))
+@recognises("Matérn kernel", (multiply,), ((exp,), _RADII[:-1]), (matern_3, matern_5, multiply))
 def _matern(node: Node, same: Same) -> Node | None:
     """(1 + t) exp(-t) and (1 + t + t**2 / 3) exp(-t), times other factors, where t is a multiple of a distance."""
     factors = _factors(node)
@@ -444,7 +452,7 @@ def _order(polynomial: Node, t: tuple[float, dict[int, int], int], s: Node, same
     c, rest, r = t
     scale, of_square, _ = _monomial(s, same)
     twice = {k: 2 * e for k, e in rest.items()}
-    wanted = {
+    wanted: dict[int, list[tuple[float, dict[int, int]]]] = {
         0: [(1.0, {})],
         1: [(c, {**rest, r: 1})],
         2: [(c * c / 3, {**twice, r: 2}), (c * c / 3 * scale, {k: n for k, n in _added(twice, of_square).items() if n})],
@@ -465,7 +473,8 @@ def _added(a: dict[int, int], b: dict[int, int]) -> dict[int, int]:
 
 
 def _terms(node: Node) -> list[Node]:
-    found, left = [], [node]
+    found: list[Node] = []
+    left = [node]
     while left:
         current = left.pop()
         if current.op in (add, add_n) and len(found) + len(left) < _DEPTH:

@@ -1,7 +1,7 @@
 """Stable forms: what overflows, underflows or cancels on the way is computed by a way that does not.
 
-Each rule may only turn a non-finite or less accurate result into a better one. Functions that are written out, like log(1 + exp(x)),
-are computed as what they are: the forms of `gradc.matching`, which `differentiate` has taken for their derivatives already.
+Each rule may only turn a non-finite or less accurate result into a better one. Functions that are written out are computed as
+what they are: the forms of `gradc.matching`, which `differentiate` has taken for their derivatives already.
 """
 
 from __future__ import annotations
