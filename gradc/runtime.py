@@ -71,7 +71,7 @@ def compile(
     if not isinstance(graph, Graph):
         raise ArgumentError(f"compile: expected a graph, got {type(graph).__name__}")
     if backend != "numpy":
-        raise ArgumentError(f"compile: backend {backend!r} does not exist; there is 'numpy'")
+        raise ArgumentError(f"compile: backend {show(backend)} does not exist; there is 'numpy'")
     updates = dict(updates or {})
     wanted = _wanted(graph, outputs, updates)
     _check_updates(graph, updates)
@@ -83,7 +83,7 @@ def compile(
     report: list[PassReport] = []
     chosen = DEFAULT if passes is None else passes
     if not isinstance(chosen, Sequence):
-        raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {passes!r}")
+        raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {show(passes)}")
     with paused_collector():
         optimised = optimise(graph.with_outputs(roots, needs.feeds), chosen, report)
     return Executable(optimised, placeholders, needs, wanted, updates, report, cache_size)
@@ -162,7 +162,7 @@ class Executable:
             self._count = -1  # a feed that the program does not read, but which is checked: every call looks at all feeds
 
     def __repr__(self) -> str:
-        return f"<Executable {self.graph.name!r}: {listed(self._needs.feeds)} -> {listed(self._outputs)}>"
+        return f"<Executable {show(self.graph.name)}: {listed(self._needs.feeds)} -> {listed(self._outputs)}>"
 
     def __copy__(self) -> Executable:
         return self
@@ -247,7 +247,7 @@ class Executable:
             evaluate(Graph.of(self.graph.name, self._placeholders, self.graph.outputs), feeds)
         except VALUE_ERRORS as located:
             return located
-        return EvaluationError(f"a call of {self.graph.name!r} failed: {error}")
+        return EvaluationError(f"a call of {show(self.graph.name)} failed: {error}")
 
     def _pool(self, key: _Key) -> _Pool:
         return self._programs.get(key) or self._programs.keep(key, _Pool(self._program(dict(key))))
