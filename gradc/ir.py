@@ -389,6 +389,10 @@ def apply(op: Op, inputs: tuple[Node, ...], attrs: Attrs = ()) -> Node:
         node_type = infer_type(op, tuple([i.type for i in inputs]), attrs)
     except GradcError as error:
         raise _located(error, op, inputs) from None
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        raise ArgumentError(f"{op.name}: {', '.join(f'{k}={show(v)}' for k, v in attrs)}: {error}") from None
     return Node(op, inputs, attrs, node_type, _context.origin or user_origin())
 
 

@@ -76,7 +76,7 @@ def compile(
     if not isinstance(graph, Graph):
         raise ArgumentError(f"compile: expected a graph, got {type(graph).__name__}")
     if backend != "numpy":
-        raise ArgumentError(f"compile: backend {backend!r} does not exist; there is 'numpy'")
+        raise ArgumentError(f"compile: backend {show(backend)} does not exist; there is 'numpy'")
     updates = _update_names(updates)
     wanted = _wanted(graph, outputs, updates)
     _check_updates(graph, updates)
@@ -88,7 +88,7 @@ def compile(
     report: list[PassReport] = []
     chosen = DEFAULT if passes is None else passes
     if not isinstance(chosen, Sequence):
-        raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {passes!r}")
+        raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {show(passes)}")
     with paused_collector():
         optimised = optimise(lowered(graph.with_outputs(roots, needs.feeds)), chosen, report, validate=validate)
     return Executable(optimised, placeholders, needs, wanted, updates, report, cache_size)
@@ -177,7 +177,7 @@ class Executable:
             self._count = -1  # a feed that the program does not read, but which is checked: every call looks at all feeds
 
     def __repr__(self) -> str:
-        return f"<Executable {self.graph.name!r}: {listed(self._needs.feeds)} -> {listed(self._outputs)}>"
+        return f"<Executable {show(self.graph.name)}: {listed(self._needs.feeds)} -> {listed(self._outputs)}>"
 
     def __copy__(self) -> Executable:
         return self

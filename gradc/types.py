@@ -544,7 +544,7 @@ def normalize_axis(axis: object, ndim: int, where: str) -> int:
     """
     i = as_integer(axis, f"{where}: an axis")
     if not -ndim <= i < ndim:
-        raise ShapeError(f"{where}: axis {i} is out of bounds for an operand with {ndim} dimensions")
+        raise ShapeError(f"{where}: axis {show(i)} is out of bounds for an operand with {ndim} dimensions")
     return i % ndim
 
 

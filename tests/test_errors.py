@@ -11,6 +11,7 @@ import pytest
 import gradc as gc
 from gradc import errors
 from gradc.errors import GradcError, candidates, listed, show
+from gradc.ir import FUNCTIONS
 
 ESCAPES = "\x1b[31m \x9b1m \u202e \u2066 \u200b \ufeff \x00 \r \u2028 \ud800"
 
@@ -142,3 +143,34 @@ def test_what_is_no_dtype_is_refused(dtype):
     with pytest.raises(gc.GradcError) as caught:
         gc.Graph().placeholder("x", 3, dtype)
     assert isinstance(caught.value, gc.errors.DTypeError) and len(str(caught.value)) < 400
+
+
+HOSTILE = [Hostile(None), Hostile("\x1b[31m"), ["a"] * 1000, "a" * 10_000, Hostile]
+
+
+def parameters_of(function, sample):
+    """The names of what a function takes: those of its sample, and of its signature."""
+    try:
+        given = inspect.signature(function.build).parameters.values()
+    except ValueError:
+        given = []
+    return list(dict.fromkeys([*sample.attrs, *(p.name for p in given if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))]))
+
+
+@pytest.mark.parametrize("name", sorted(name for name, function in FUNCTIONS.items() if function.samples is not None))
+def test_whatever_an_argument_is_the_error_is_gradcs(name):
+    """What a repr does, and how long it is, is no concern of who reads the message."""
+    function = FUNCTIONS[name]
+    sample = next(s for s in function.samples() if all(a.size for a in s.arrays))
+    known = parameters_of(function, sample)
+    for parameter in known:
+        for value in HOSTILE:
+            g = gc.Graph()
+            nodes = [a if k in sample.fixed else g.placeholder(f"x{k}", a.shape, a.dtype) for k, a in enumerate(sample.arrays)]
+            arguments, keywords = sample.arguments(nodes), {**sample.attrs, parameter: value}
+            if parameter in known[len(sample.attrs) :] and known.index(parameter) - len(sample.attrs) < len(arguments):
+                arguments[known.index(parameter) - len(sample.attrs)] = keywords.pop(parameter)
+            try:
+                function.build(*arguments, **keywords)
+            except GradcError as error:
+                assert len(str(error)) < 2500 and str(error).replace("\n", "").isprintable()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError
+from gradc.errors import ArgumentError, DTypeError, show
 from gradc.ir import Call, Kernel, Node, apply, lift
 from gradc.ops.declare import call, elementwise, function
 from gradc.ops.elementwise import (
@@ -162,7 +162,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Node:
 def _finite(value: Any, where_: str) -> float:
     number = as_number(value, f"{where_}: a parameter")
     if not math.isfinite(number):
-        raise ArgumentError(f"{where_}: expected a finite number, got {value!r}")
+        raise ArgumentError(f"{where_}: expected a finite number, got {show(value)}")
     return number
 
 
@@ -242,7 +242,7 @@ def celu(x: Any, alpha: float = 1.0) -> Node:
         ArgumentError: alpha is not a positive, finite number.
     """
     if _finite(alpha, "celu") <= 0:
-        raise ArgumentError(f"celu: alpha is positive, got {alpha!r}")
+        raise ArgumentError(f"celu: alpha is positive, got {show(alpha)}")
     node = floating(x, "celu")
     return elu(node) if alpha == 1 else elu(node / alpha) * alpha
 
@@ -475,7 +475,7 @@ def gelu(x: Any, approximate: Any = False) -> Node:
     if approximate in (True, "tanh"):
         return gate(node, sigmoid(gelu_argument(node)))
     if approximate not in (False, "none"):
-        raise ArgumentError(f"gelu: approximate is False, True, 'none' or 'tanh', got {approximate!r}")
+        raise ArgumentError(f"gelu: approximate is False, True, 'none' or 'tanh', got {show(approximate)}")
     return gate(node, call("ndtr", node))
 
 

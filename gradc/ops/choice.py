@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError
+from gradc.errors import ArgumentError, DTypeError, show
 from gradc.ir import Node, constant, lift
 from gradc.ops.declare import call, function
 from gradc.ops.gather import within
@@ -48,7 +48,7 @@ def choose(a: Any, choices: Any, out: Any = None, mode: Any = "raise") -> Node:
     """
     if out is not None or mode not in ("raise", "wrap", "clip"):
         raise ArgumentError(
-            f"choose: mode is 'raise', 'wrap' or 'clip', and out= is no part of a graph; got {mode!r}, out={out!r}"
+            f"choose: mode is 'raise', 'wrap' or 'clip', and out= is no part of a graph; got {show(mode)}, out={show(out)}"
         )
     values = _common(listed(choices, "choose"), "choose")
     number = a if isinstance(a, Node) else constant(a)

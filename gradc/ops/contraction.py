@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
+from gradc.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError, show
 from gradc.ir import Node, as_array, lift
 from gradc.ops.declare import call, function
 from gradc.ops.linalg import chain_order, matmul, moved_last, multiply_in_order, vecdot
@@ -142,13 +142,13 @@ def _tensordot_axes(axes: Any, x: Node, y: Node) -> tuple[tuple[int, ...], tuple
             raise ArgumentError(f"tensordot: {n} axes of {show_shape(x.shape)} and {show_shape(y.shape)}")
         return tuple(range(x.ndim - n, x.ndim)), tuple(range(n))
     if not isinstance(axes, Sequence) or not all(hasattr(a, "__index__") or isinstance(a, Sequence) for a in axes):
-        raise ArgumentError(f"tensordot: axes is a number, or two sequences of one length, got {axes!r}")
+        raise ArgumentError(f"tensordot: axes is a number, or two sequences of one length, got {show(axes)}")
     given = tuple((a,) if hasattr(a, "__index__") else tuple(a) for a in axes)
     if len(given) != 2 or len(given[0]) != len(given[1]):
-        raise ArgumentError(f"tensordot: axes is a number, or two sequences of one length, got {axes!r}")
+        raise ArgumentError(f"tensordot: axes is a number, or two sequences of one length, got {show(axes)}")
     first, second = (tuple(normalize_axis(a, v.ndim, "tensordot") for a in part) for part, v in zip(given, (x, y), strict=True))
     if len(set(first)) < len(first) or len(set(second)) < len(second):
-        raise ArgumentError(f"tensordot: axes {axes!r} names an axis twice")
+        raise ArgumentError(f"tensordot: axes {show(axes)} names an axis twice")
     return first, second
 
 
@@ -276,6 +276,8 @@ def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Node:
 
     A symbolic size counts as a large one.
     """
+    if not isinstance(arrays, Iterable):
+        raise ArgumentError(f"multi_dot: expected a sequence of arrays, got {show(arrays)}")
     nodes = _operands("multi_dot", *arrays, out=out)
     if len(nodes) < 2:
         raise ArgumentError(f"multi_dot: at least two arrays, got {len(nodes)}")
@@ -313,7 +315,7 @@ def matrix_power(a: Any, n: int) -> Node:
     """`np.linalg.matrix_power`: products by repeated squaring; of the inverse where `n` is negative."""
     (x,) = _operands("matrix_power", a)
     if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise ArgumentError(f"matrix_power: the exponent is an integer, got {n!r}")
+        raise ArgumentError(f"matrix_power: the exponent is an integer, got {show(n)}")
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         raise ShapeError(f"matrix_power: square matrices in the last two axes, got {show_shape(x.shape)}")
     exponent = int(n)
@@ -388,9 +390,9 @@ def _split(subscripts: str, count: int) -> tuple[list[str], str | None]:
     for part in (*inputs, tail):
         letters = part.replace("...", "", 1)
         if any(c not in _LETTERS for c in letters):
-            raise ArgumentError(f"einsum: subscripts are letters, commas, ... and ->, got {subscripts!r}")
+            raise ArgumentError(f"einsum: subscripts are letters, commas, ... and ->, got {show(subscripts)}")
     if len(inputs) != count:
-        raise ArgumentError(f"einsum: {subscripts!r} is for {len(inputs)} operands, got {count}")
+        raise ArgumentError(f"einsum: {show(subscripts)} is for {len(inputs)} operands, got {count}")
     return inputs, tail if arrow else None
 
 
@@ -401,7 +403,7 @@ def _from_sublists(operands: Sequence[Any]) -> tuple[str, list[Any]]:
         try:
             return "".join("..." if s is Ellipsis else _LETTERS[s.__index__()] for s in labels)
         except (TypeError, AttributeError, IndexError):
-            raise ArgumentError(f"einsum: a sublist holds integers from 0 to 51 and Ellipsis, got {labels!r}") from None
+            raise ArgumentError(f"einsum: a sublist holds integers from 0 to 51 and Ellipsis, got {show(labels)}") from None
 
     pairs = len(operands) // 2
     subscripts = ",".join(text(labels) for labels in operands[1 : 2 * pairs : 2])
@@ -415,7 +417,9 @@ def _labels(part: str, node: Node, subscripts: str) -> tuple[Label, ...]:
     head, dots, tail = part.partition("...")
     more = node.ndim - len(head) - len(tail)
     if more < 0 or (more and not dots):
-        raise ShapeError(f"einsum: {part!r} of {subscripts!r} has {len(head) + len(tail)} labels for {show_shape(node.shape)}")
+        raise ShapeError(
+            f"einsum: {part!r} of {show(subscripts)} has {len(head) + len(tail)} labels for {show_shape(node.shape)}"
+        )
     return (*head, *range(-more, 0), *tail)
 
 
@@ -427,12 +431,12 @@ def _result_labels(part: str | None, terms: Sequence[Term], subscripts: str) -> 
         return (*dots, *sorted(label for label, n in uses.items() if n == 1))
     head, ellipsis, tail = part.partition("...")
     if dots and not ellipsis:
-        raise ShapeError(f"einsum: the result of {subscripts!r} has no ... for the axes that ... stands for in the operands")
+        raise ShapeError(f"einsum: the result of {show(subscripts)} has no ... for the axes that ... stands for in the operands")
     for label in head + tail:
         if label not in every:
-            raise ArgumentError(f"einsum: the result of {subscripts!r} has {label!r}, which no operand has")
+            raise ArgumentError(f"einsum: the result of {show(subscripts)} has {label!r}, which no operand has")
         if (head + tail).count(label) > 1:
-            raise ArgumentError(f"einsum: the result of {subscripts!r} has {label!r} twice")
+            raise ArgumentError(f"einsum: the result of {show(subscripts)} has {label!r} twice")
     return (*head, *dots, *tail)
 
 
@@ -445,7 +449,7 @@ def _sizes(terms: Sequence[Term], subscripts: str) -> dict[Label, Size]:
                 sizes[label] = size
             elif size not in (1, known):
                 name = label if isinstance(label, str) else "..."
-                raise ShapeError(f"einsum: {name!r} of {subscripts!r} is {known} in one operand and {size} in another")
+                raise ShapeError(f"einsum: {name!r} of {show(subscripts)} is {known} in one operand and {size} in another")
     return sizes
 
 
@@ -537,7 +541,7 @@ def _path(terms: Sequence[Term], result: Sequence[Label], optimize: Any) -> list
     try:
         plan = np.einsum_path(f"{','.join(texts[:-1])}->{texts[-1]}", *dummies, optimize=chosen)[0]
     except (TypeError, KeyError, ValueError, IndexError, RuntimeError):
-        raise ArgumentError(f"einsum: optimize={optimize!r} is no path for {len(terms)} operands") from None
+        raise ArgumentError(f"einsum: optimize={show(optimize)} is no path for {len(terms)} operands") from None
     return [tuple(step) for step in plan[1:]]
 
 
@@ -579,10 +583,10 @@ def einsum(
     inputs, tail = _split(subscripts, len(nodes))
     common = np.result_type(*[node.dtype for node in nodes]) if dtype is None else as_dtype(dtype, "einsum")
     if casting not in _CASTINGS:
-        raise ArgumentError(f"einsum: casting is one of {', '.join(_CASTINGS)}, got {casting!r}")
+        raise ArgumentError(f"einsum: casting is one of {', '.join(_CASTINGS)}, got {show(casting)}")
     for node in nodes:
         if not np.can_cast(node.dtype, common, casting):  # type: ignore[arg-type]
-            raise DTypeError(f"einsum: {node.dtype} to {common} is no {casting!r} cast; pass casting='unsafe' to allow it")
+            raise DTypeError(f"einsum: {node.dtype} to {common} is no {show(casting)} cast; pass casting='unsafe' to allow it")
     terms = [Term(node.astype(common), _labels(part, node, subscripts)) for part, node in zip(inputs, nodes, strict=True)]
     result = _result_labels(tail, terms, subscripts)
     sizes = _sizes(terms, subscripts)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, GradcError, ShapeError
+from gradc.errors import ArgumentError, GradcError, ShapeError, show
 from gradc.ir import NUMPY, Node, apply, as_array, constant, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.samples import Sample, cases, normal, sample, uniform
@@ -163,7 +163,7 @@ def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) ->
         except (ValueError, TypeError, ZeroDivisionError) as error:
             if isinstance(error, GradcError):
                 raise
-            raise ArgumentError(f"arange: {bounds}: {error}") from None
+            raise ArgumentError(f"arange: {show(bounds)}: {error}") from None
     if isinstance(start, Dim) or start != 0 or step not in (None, 1):
         raise ShapeError(f"arange: up to the symbolic {stop} it runs from 0 by 1; write start + step * gc.arange(size)")
     return apply(range_op, (), (("dtype", as_dtype(dtype or "int64", "arange")), ("size", stop)))
@@ -330,7 +330,7 @@ def geomspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype
 def meshgrid(*xi: Any, copy: Any = True, sparse: Any = False, indexing: str = "xy") -> tuple[Node, ...]:
     """`np.meshgrid`: each vector along an axis of its own, broadcast against the others unless `sparse`."""
     if indexing not in ("xy", "ij"):
-        raise ArgumentError(f"meshgrid: indexing is 'xy' or 'ij', got {indexing!r}")
+        raise ArgumentError(f"meshgrid: indexing is 'xy' or 'ij', got {show(indexing)}")
     nodes = [x for v in xi for x in lift((v,), "meshgrid")]
     axes = [1 - k if indexing == "xy" and len(nodes) > 1 and k < 2 else k for k in range(len(nodes))]
     grids = tuple(

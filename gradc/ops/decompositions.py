@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.errors import ArgumentError, ShapeError
+from gradc.errors import ArgumentError, ShapeError, show
 from gradc.ir import Node, Op
 from gradc.ops.declare import call, function, op
 from gradc.ops.linalg import product_to
@@ -202,8 +202,8 @@ def solve_triangular(a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_d
     `a` is (..., n, n), `b` as in `solve`. The other triangle is not read, nor is the diagonal where it counts as ones
     (`unit_diagonal`); their adjoints are exactly zero. By substitution in blocks, in NumPy alone.
     """
-    if isinstance(trans, bool) or trans not in _TRANS:
-        raise ArgumentError(f"solve_triangular: trans is 0, 1, 'N' or 'T', got {trans!r}")
+    if isinstance(trans, (bool, list)) or trans not in _TRANS:
+        raise ArgumentError(f"solve_triangular: trans is 0, 1, 'N' or 'T', got {show(trans)}")
     x, y, vector = _right_side("solve_triangular", a, b)
     solution = triangular(x, y, bool(lower), _TRANS[trans], bool(unit_diagonal))
     return call("squeeze", solution, -1) if vector else solution
@@ -353,7 +353,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
         ShapeError: a size is symbolic and it is not known which one is less.
     """
     if mode not in ("reduced", "r"):
-        raise ArgumentError(f"qr: mode is 'reduced' or 'r', got {mode!r}")
+        raise ArgumentError(f"qr: mode is 'reduced' or 'r', got {show(mode)}")
     node = matrices("qr", a)
     result = QRResult(*_qr_parts(qr_op(node), node))
     return result if mode == "reduced" else result.R

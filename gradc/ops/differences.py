@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, ShapeError
+from gradc.errors import ArgumentError, ShapeError, show
 from gradc.ir import Node, as_array, lift
 from gradc.ops.declare import call, function
 from gradc.ops.reduction import operand, sum_
@@ -215,7 +215,7 @@ def gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> An
     axes = normalize_axes(axis, node.ndim, "gradient") if not isinstance(axis, tuple) else axis
     along = [normalize_axis(a, node.ndim, "gradient") for a in axes]
     if edge_order not in (1, 2):
-        raise ArgumentError(f"gradient: edge_order is 1 or 2, got {edge_order!r}")
+        raise ArgumentError(f"gradient: edge_order is 1 or 2, got {show(edge_order)}")
     for a in along:
         size = node.shape[a]
         if isinstance(size, int) and size < edge_order + 1:

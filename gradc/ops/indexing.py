@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError, GradcError, ShapeError, TraceError
+from gradc.errors import ArgumentError, DTypeError, GradcError, ShapeError, TraceError, show
 from gradc.ir import CONSTANT, Call, Kernel, Node, Op, apply, as_array, constant, has_masked_entries, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.gather import add_at, flattened, gather, in_one_piece, positions, scatter_add, set_at, within
@@ -132,12 +132,12 @@ def _index_array(entry: Any, where: str) -> np.ndarray[Any, Any]:
     except GradcError:
         raise
     except (ValueError, TypeError) as error:
-        raise ArgumentError(f"{where}: {entry!r} is no index: {error}") from None
+        raise ArgumentError(f"{where}: {show(entry)} is no index: {error}") from None
     if not array.size and not isinstance(entry, np.ndarray):
         array = array.astype(np.intp)
     if array.dtype.kind not in "biu":
         raise ArgumentError(
-            f"{where}: an index is integers, slices, None, ... and arrays of integers or bool, got {entry!r} ({array.dtype})"
+            f"{where}: an index is integers, slices, None, ... and arrays of integers or bool, got {show(entry)} ({array.dtype})"
         )
     return array
 
@@ -266,7 +266,7 @@ def _no_out(out: Any, where: str) -> None:
 
 def _mode(mode: Any, where: str) -> str:
     if mode not in ("raise", "wrap", "clip"):
-        raise ArgumentError(f"{where}: mode is 'raise', 'wrap' or 'clip', got {mode!r}")
+        raise ArgumentError(f"{where}: mode is 'raise', 'wrap' or 'clip', got {show(mode)}")
     return str(mode)
 
 
@@ -579,7 +579,7 @@ def one_hot(labels: Any, depth: int, dtype: Any = "float64") -> Node:
     if node.dtype.kind not in "iu":
         raise DTypeError(f"one_hot: labels are integers, got {node.dtype}")
     if not isinstance(depth, (int, np.integer)) or depth < 0:
-        raise ArgumentError(f"one_hot: depth is the number of classes, an integer from 0, got {depth!r}")
+        raise ArgumentError(f"one_hot: depth is the number of classes, an integer from 0, got {show(depth)}")
     classes = constant(np.arange(depth, dtype=node.dtype))
     return call("equal", call("expand_dims", node, -1), classes).astype(dtype)
 

@@ -12,7 +12,7 @@ from weakref import finalize
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError, GradcError, ShapeError, TraceError, UnsupportedError
+from gradc.errors import ArgumentError, DTypeError, GradcError, ShapeError, TraceError, UnsupportedError, show
 from gradc.ir import Call, Kernel, Node, apply, as_array, lift, user_origin
 from gradc.ops.declare import call, function, op
 from gradc.ops.samples import Sample, Samples, cases, normal, sample
@@ -111,7 +111,7 @@ def listed(values: Any, where: str) -> list[Any]:
     except TypeError as error:
         if isinstance(error, GradcError):
             raise
-        raise ArgumentError(f"{where}: expected a sequence of arrays, got {values!r}") from None
+        raise ArgumentError(f"{where}: expected a sequence of arrays, got {show(values)}") from None
 
 
 def _strong(values: Any, where: str) -> tuple[Node, ...]:
@@ -128,7 +128,7 @@ def _cast(nodes: tuple[Node, ...], dtype: Any, casting: str, where: str) -> tupl
     target = as_dtype(dtype, where)
     for n in nodes:
         if not np.can_cast(n.dtype, target, casting):  # type: ignore[arg-type]
-            raise DTypeError(f"{where}: {n.dtype} cannot be cast to {target} by casting={casting!r}")
+            raise DTypeError(f"{where}: {n.dtype} cannot be cast to {target} by casting={show(casting)}")
     return tuple(n.astype(target) for n in nodes)
 
 
@@ -266,11 +266,11 @@ def _leaves(arrays: Any, depth: int) -> list[Any]:
     for _ in range(depth):
         for entry in level:
             if not isinstance(entry, list) or not entry:
-                raise ArgumentError(f"block: lists are nested to one depth, and none is empty; {entry!r} stands among lists")
+                raise ArgumentError(f"block: lists are nested to one depth, and none is empty; {show(entry)} stands among lists")
         level = [entry for part in level for entry in part]
     for entry in level:
         if isinstance(entry, (list, tuple)):
-            raise ArgumentError(f"block: lists are nested to one depth, and tuples are no lists; got {entry!r}")
+            raise ArgumentError(f"block: lists are nested to one depth, and tuples are no lists; got {show(entry)}")
     return level
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError, ShapeError
+from gradc.errors import ArgumentError, DTypeError, ShapeError, show
 from gradc.ir import Call, Node, Op, apply, constant, lift
 from gradc.ops.activations import sigmoid, sigmoid_slope
 from gradc.ops.declare import call, elementwise, function
@@ -256,7 +256,7 @@ def positive(value: Any, name: str, where_: str) -> float:
     """`value` as a positive, finite number."""
     number = as_number(value, f"{where_}: {name}")
     if not 0 < number < _INF:
-        raise ArgumentError(f"{where_}: {name} is a positive, finite number, got {value!r}")
+        raise ArgumentError(f"{where_}: {name} is a positive, finite number, got {show(value)}")
     return number
 
 

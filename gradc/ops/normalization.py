@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, ShapeError
+from gradc.errors import ArgumentError, ShapeError, show
 from gradc.ir import Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.nn import positive
@@ -136,7 +136,7 @@ def _normalized(given: Node, axes: tuple[int, ...], eps: Any, centred: bool, whe
     least = positive(eps, "eps", where_)
     if least < limits.tiny / limits.eps:
         raise ArgumentError(
-            f"{where_}: eps={eps!r} vanishes beside squares in {wide.dtype}; take {limits.tiny / limits.eps:.0e} or more"
+            f"{where_}: eps={show(eps)} vanishes beside squares in {wide.dtype}; take {limits.tiny / limits.eps:.0e} or more"
         )
     if is_empty(wide, axes):
         return narrowed(wide, given)

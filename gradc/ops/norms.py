@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, ShapeError
+from gradc.errors import ArgumentError, ShapeError, show
 from gradc.ir import Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.elementwise import abs_, over_size, power, safe_divide, select, sign
@@ -235,7 +235,7 @@ def _vector_norm(node: Node, p: Any, axes: tuple[int, ...], keepdims: bool, flat
     if p == -_INF:
         return min_(abs_(node), axes, keepdims=keepdims)
     if not isinstance(p, (int, float, np.integer, np.floating)) or p != p:
-        raise ArgumentError(f"norm: the order of a vector's norm is None or a number, got {p!r}")
+        raise ArgumentError(f"norm: the order of a vector's norm is None or a number, got {show(p)}")
     return apply(norm_p, (node,), (("axes", axes), ("keepdims", keepdims), ("p", float(p))))
 
 
@@ -249,8 +249,8 @@ def _matrix_norm(node: Node, p: Any, axes: tuple[int, int], keepdims: bool) -> N
         return _vector_norm(node, 2, both, keepdims)
     if p in (2, -2, "nuc"):
         return _singular_norm(node, p, axes, keepdims)
-    if p not in _BY_COLUMN:
-        raise ArgumentError(f"norm: the order of a matrix's norm is None, 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {p!r}")
+    if not isinstance(p, (int, float, np.number)) or p not in _BY_COLUMN:
+        raise ArgumentError(f"norm: the order of a matrix's norm is None, 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {show(p)}")
     added, chosen = (rows, columns) if abs(p) == 1 else (columns, rows)
     empty = p > 0 and may_be_empty(node, (chosen,))
     found = _BY_COLUMN[p](sum_(abs_(node), added, keepdims=True), chosen, keepdims=True, initial=0 if empty else None)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, ShapeError, TraceError, UnsupportedError
+from gradc.errors import ArgumentError, ShapeError, TraceError, UnsupportedError, show
 from gradc.ir import Call, Kernel, Node, apply, as_array, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.differences import part
@@ -165,7 +165,7 @@ def argsort(x: Any, axis: Any = -1, kind: str | None = None, order: Any = None, 
     """`np.argsort`: the order that sorts `x` along `axis`; int64. Equal entries keep their order where it is stable."""
     node, along = _along(x, axis, order, "argsort")
     if kind not in (None, "quicksort", "heapsort", "mergesort", "stable"):
-        raise ArgumentError(f"argsort: kind is 'quicksort', 'heapsort', 'mergesort' or 'stable', got {kind!r}")
+        raise ArgumentError(f"argsort: kind is 'quicksort', 'heapsort', 'mergesort' or 'stable', got {show(kind)}")
     return apply(argsort_op, (node,), (("axis", along), ("kind", "stable" if stable else kind)))
 
 
@@ -204,7 +204,7 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Node
     if sorter is not None:
         raise ArgumentError("searchsorted: sorter= is not supported; sort first: np.sort(a)")
     if side not in ("left", "right"):
-        raise ArgumentError(f"searchsorted: side is 'left' or 'right', got {side!r}")
+        raise ArgumentError(f"searchsorted: side is 'left' or 'right', got {show(side)}")
     return apply(searchsorted_op, lift((a, v), "searchsorted"), (("side", side),))
 
 
@@ -331,7 +331,7 @@ def _shares(q: Any, whole: int, where: str) -> Array:
     given = as_array(q, where)
     asked = given if whole == 1 else np.asarray(np.true_divide(given, whole))
     if not asked.size or not ((asked >= 0) & (asked <= 1)).all():
-        raise ArgumentError(f"{where}: q is between 0 and {whole}, got {q!r}")
+        raise ArgumentError(f"{where}: q is between 0 and {whole}, got {show(q)}")
     return asked
 
 
@@ -345,7 +345,7 @@ def _quantile_dtype(given: DType, asked: Array, weak: bool, method: str) -> DTyp
 
 def _quantile(x: Node, asked: Array, weak: bool, axis: Any, method: str, keepdims: Any, weights: Any, where: str) -> Node:
     if method not in _METHODS or weights is not None:
-        option = "weights=" if weights is not None else f"method={method!r}"
+        option = "weights=" if weights is not None else f"method={show(method)}"
         raise UnsupportedError(f"{where}: {option} is not supported; methods are {', '.join(_METHODS)}, without weights")
     axes = normalize_axes(axis, x.ndim, where)
     dtype = _quantile_dtype(x.dtype, asked, weak, method)

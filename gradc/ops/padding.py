@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.errors import ArgumentError, ShapeError, UnsupportedError
+from gradc.errors import ArgumentError, ShapeError, UnsupportedError, show
 from gradc.ir import Call, Kernel, Node, Op, apply, as_array, lift
 from gradc.ops.creation import linspace
 from gradc.ops.declare import call, function, linear
@@ -105,7 +105,9 @@ def _padded_shape(shape: Shape, widths: Widths) -> Shape:
 def _infer_pad(x: TensorType, *, widths: Widths, mode: str) -> TensorType:
     for axis, (size, width) in enumerate(zip(x.shape, widths, strict=True)):
         if size == 0 and any(width):
-            raise ShapeError(f"pad: axis {axis} of {show_shape(x.shape)} is empty: there is nothing to repeat by mode {mode!r}")
+            raise ShapeError(
+                f"pad: axis {axis} of {show_shape(x.shape)} is empty: there is nothing to repeat by mode {show(mode)}"
+            )
     return TensorType(_padded_shape(x.shape, widths), x.dtype)
 
 
@@ -240,7 +242,7 @@ def _pairs(values: Any, ndim: int, what: str) -> list[tuple[Any, Any]]:
     pairs = [values] * ndim if len(values) == 2 and not isinstance(values[0], (list, tuple)) else list(values)
     pairs = pairs * ndim if len(pairs) == 1 else pairs
     if len(pairs) != ndim or any(not isinstance(p, (list, tuple)) or len(p) != 2 for p in pairs):
-        raise ArgumentError(f"pad: {what} is one value, a pair, or a pair for each of {ndim} axes, got {values!r}")
+        raise ArgumentError(f"pad: {what} is one value, a pair, or a pair for each of {ndim} axes, got {show(values)}")
     return [(a, b) for a, b in pairs]
 
 
@@ -249,7 +251,7 @@ def _broadcast(array: Array, ndim: int, what: str) -> Array:
         return np.broadcast_to(array, (ndim, 2))
     except ValueError:
         raise ArgumentError(
-            f"pad: {what} is one number, a pair, or a pair for each of {ndim} axes, got {array.tolist()!r}"
+            f"pad: {what} is one number, a pair, or a pair for each of {ndim} axes, got {show(array.tolist())}"
         ) from None
 
 
@@ -284,7 +286,7 @@ def _statistic(node: Node, widths: Widths, mode: str, lengths: Any) -> Node:
             for n in array[axis]
         ]
         if any(n is not None and n <= 0 for n in counts):
-            raise ArgumentError(f"pad: stat_length counts entries and is positive, got {lengths!r}")
+            raise ArgumentError(f"pad: stat_length counts entries and is positive, got {show(lengths)}")
         chunks = (_part(x, axis, 0, counts[0]), x if counts[1] is None else _part(x, axis, -counts[1], None))
         found = [call(_STATISTICS[mode], chunk, axis, keepdims=True) for chunk in chunks]
         return [call("round", f) if x.dtype.kind in "iu" else f for f in found]
@@ -338,10 +340,10 @@ def _widths(pad_width: Any, ndim: int) -> Widths:
         pad_width = rows if rows else 0
     array = as_array(pad_width, "pad: pad_width")
     if array.dtype.kind not in "iu" and array.size:
-        raise ArgumentError(f"pad: pad_width is of integers, got {pad_width!r}")
+        raise ArgumentError(f"pad: pad_width is of integers, got {show(pad_width)}")
     pairs = _broadcast(array, ndim, "pad_width").tolist()
     if any(w < 0 for pair in pairs for w in pair):
-        raise ArgumentError(f"pad: a width cannot be negative, got {pad_width!r}")
+        raise ArgumentError(f"pad: a width cannot be negative, got {show(pad_width)}")
     return tuple((int(before), int(after)) for before, after in pairs)
 
 
@@ -382,13 +384,13 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> No
     (node,) = lift((array,), "pad")
     if callable(mode):
         raise UnsupportedError("pad: a function as mode writes into an array, which a node cannot be; join what it computes")
-    if mode not in _OPTIONS:
-        raise ArgumentError(f"pad: the modes are {', '.join(sorted(_OPTIONS))}; got {mode!r}")
+    if not isinstance(mode, str) or mode not in _OPTIONS:
+        raise ArgumentError(f"pad: the modes are {', '.join(sorted(_OPTIONS))}; got {show(mode)}")
     option = _OPTIONS[mode]
     unknown = [k for k in kwargs if k != option]
     if unknown:
         takes = f"takes {option}=" if option else "takes no keyword"
-        raise ArgumentError(f"pad: mode {mode!r} {takes}, not {', '.join(unknown)}=")
+        raise ArgumentError(f"pad: mode {show(mode)} {takes}, not {', '.join(unknown)}=")
     widths = _widths(pad_width, node.ndim)
     if not any(w for pair in widths for w in pair):
         return node
@@ -400,13 +402,13 @@ def _padded(node: Node, widths: Widths, mode: str, given: Any) -> Node:
         return _constant(node, widths, 0 if given is None else given)
     for axis, width in enumerate(widths):
         if node.shape[axis] == 0 and any(width):
-            raise ShapeError(f"pad: axis {axis} of {show_shape(node.shape)} is empty: mode {mode!r} has no entries to go by")
+            raise ShapeError(f"pad: axis {axis} of {show_shape(node.shape)} is empty: mode {show(mode)} has no entries to go by")
     if mode == "linear_ramp":
         return _ramp(node, widths, 0 if given is None else given)
     if mode in _STATISTICS:
         return _statistic(node, widths, mode, given)
     if given not in (None, "even", "odd"):
-        raise ArgumentError(f"pad: reflect_type is 'even' or 'odd', got {given!r}")
+        raise ArgumentError(f"pad: reflect_type is 'even' or 'odd', got {show(given)}")
     if given == "odd":
         return _odd(node, widths, mode)
     return apply(pad_op, (node,), (("mode", mode), ("widths", widths)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, ShapeError
+from gradc.errors import ArgumentError, ShapeError, show
 from gradc.ir import Call, Const, Kernel, Node, Op, apply, constant, lift
 from gradc.ops.creation import triangle
 from gradc.ops.declare import call, function, linear
@@ -103,9 +103,9 @@ def flipud(m: Any) -> Node:
 def rot90(m: Any, k: Any = 1, axes: Any = (0, 1)) -> Node:
     """`np.rot90`: a view, turned by `k` right angles from the first of the two `axes` towards the second."""
     node = _at_least(2, m, "rot90")
-    given = tuple(normalize_axis(a, node.ndim, "rot90") for a in axes)
+    given = tuple(normalize_axis(a, node.ndim, "rot90") for a in (axes if isinstance(axes, Sequence) else (axes,)))
     if len(given) != 2 or given[0] == given[1]:
-        raise ArgumentError(f"rot90: axes are two different axes, got {axes!r}")
+        raise ArgumentError(f"rot90: axes are two different axes, got {show(axes)}")
     one, other = given
     turns = as_integer(k, "rot90: k") % 4
     swapped = list(range(node.ndim))
@@ -173,7 +173,7 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Node:
     along = np.asarray([normalize_axis(k, node.ndim, "roll") for k in axes], int)
     by = np.asarray(as_integers(shift, "roll: a shift"), int)
     if along.size != by.size and 1 not in (along.size, by.size):
-        raise ArgumentError(f"roll: {by.size} shifts for {along.size} axes: shift {shift!r}, axis {axis!r}")
+        raise ArgumentError(f"roll: {by.size} shifts for {along.size} axes: shift {show(shift)}, axis {show(axis)}")
     total: dict[int, int] = {}
     for k, s in zip(*(v.tolist() for v in np.broadcast_arrays(along, by)), strict=True):
         total[k] = total.get(k, 0) + s
@@ -219,7 +219,7 @@ def tile(A: Any, reps: Any) -> Node:  # noqa: N803
 def _counts(values: Any, where: str) -> list[int]:
     counts = as_integers(values, f"{where}: a number of repeats")
     if any(n < 0 for n in counts):
-        raise ArgumentError(f"{where}: a number of repeats is not negative, got {values!r}")
+        raise ArgumentError(f"{where}: a number of repeats is not negative, got {show(values)}")
     return counts
 
 

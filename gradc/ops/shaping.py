@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, ShapeError
+from gradc.errors import ArgumentError, ShapeError, show
 from gradc.ir import NUMPY, Call, Kernel, Node, apply, constant, lift
 from gradc.ops.declare import call, function, linear, op
 from gradc.ops.samples import Sample, cases, normal, sample
@@ -99,7 +99,7 @@ def is_fortran(order: object, where: str) -> bool:
         ArgumentError: it is none of the four.
     """
     if order not in ("C", "F", "A", "K"):
-        raise ArgumentError(f"{where}: order is 'C', 'F', 'A' or 'K', got {order!r}")
+        raise ArgumentError(f"{where}: order is 'C', 'F', 'A' or 'K', got {show(order)}")
     return order == "F"
 
 
@@ -256,7 +256,7 @@ def transpose(a: Any, axes: Any = None) -> Node:
     asked = range(node.ndim)[::-1] if axes is None else axes if isinstance(axes, Iterable) else (axes,)
     given = tuple(normalize_axis(k, node.ndim, "transpose") for k in asked)
     if sorted(given) != list(range(node.ndim)):
-        raise ShapeError(f"transpose: {axes!r} is no permutation of the {node.ndim} axes of {show_shape(node.shape)}")
+        raise ShapeError(f"transpose: {show(axes)} is no permutation of the {node.ndim} axes of {show_shape(node.shape)}")
     return node if given == tuple(range(node.ndim)) else apply(transpose_op, (node,), (("axes", given),))
 
 

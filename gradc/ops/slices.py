@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, BoundsError, ShapeError
+from gradc.errors import ArgumentError, BoundsError, ShapeError, show
 from gradc.ir import Call, Kernel, Node, Op, apply
 from gradc.ops.declare import call, function, op
 from gradc.ops.shaping import add_n, adds_wide
@@ -59,7 +59,7 @@ def _normal_entry(entry: Any, size: Size) -> Entry:
     start, stop, step = _bound(entry.start), _bound(entry.stop), _bound(entry.step)
     step = 1 if step is None else step
     if not isinstance(step, int) or step == 0:
-        raise ArgumentError(f"indexing: the step of a slice is an integer and not 0, got {entry.step!r}")
+        raise ArgumentError(f"indexing: the step of a slice is an integer and not 0, got {show(entry.step)}")
     if isinstance(start, Dim) or isinstance(stop, Dim):
         return _symbolic_slice(entry, 0 if start is None else start, size if stop is None else stop, step, size)
     if isinstance(size, int):
@@ -72,7 +72,7 @@ def _bound(value: Any) -> Size | None:
     if value is None or isinstance(value, Dim):
         return value
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise ArgumentError(f"indexing: the bounds of a slice are integers, dimensions and None, got {value!r}")
+        raise ArgumentError(f"indexing: the bounds of a slice are integers, dimensions and None, got {show(value)}")
     return int(value.__index__())
 
 

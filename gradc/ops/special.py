@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import ArgumentError, UnsupportedError
+from gradc.errors import ArgumentError, UnsupportedError, show
 from gradc.ir import Call, Kernel, Node, Op, apply
 from gradc.ops.declare import elementwise, function
 from gradc.ops.elementwise import clip, floating, log
@@ -292,5 +292,5 @@ def polygamma(n: Any, x: Any) -> Node:
     number = as_number(n, "polygamma: the order")
     order = int(number) if number.is_integer() else -1
     if order < 0:
-        raise ArgumentError(f"polygamma: the order is a non-negative integer, got {n!r}")
+        raise ArgumentError(f"polygamma: the order is a non-negative integer, got {show(n)}")
     return apply(polygamma_op, (floating(x, "polygamma"),), (("order", order),))

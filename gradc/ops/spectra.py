@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.errors import ArgumentError, ShapeError, UnsupportedError
+from gradc.errors import ArgumentError, ShapeError, UnsupportedError, show
 from gradc.ir import Node, Op
 from gradc.ops.declare import call, function, op
 from gradc.ops.elementwise import logical_or
@@ -267,7 +267,7 @@ eigh_op = op(
 
 def _uplo(where: str, uplo: Any) -> str:
     if uplo not in ("L", "U", "l", "u"):
-        raise ArgumentError(f"{where}: UPLO is 'L' or 'U', got {uplo!r}")
+        raise ArgumentError(f"{where}: UPLO is 'L' or 'U', got {show(uplo)}")
     return str(uplo).upper()
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.errors import ArgumentError, DTypeError, ShapeError
+from gradc.errors import ArgumentError, DTypeError, ShapeError, show
 from gradc.ir import Call, Kernel, Node, apply, as_array, constant, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.elementwise import select, where
@@ -181,7 +181,7 @@ def _floats(name: str, x: Any, dtype: Any, out: Any) -> Node:
 def _ddof(name: str, ddof: Any, correction: Any) -> Any:
     """`ddof`, which NumPy also calls `correction`."""
     if correction is not None and ddof:
-        raise ArgumentError(f"{name}: ddof={ddof!r} and correction={correction!r} mean the same; give one")
+        raise ArgumentError(f"{name}: ddof={show(ddof)} and correction={show(correction)} mean the same; give one")
     return ddof if correction is None else correction
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
-from gradc.errors import ArgumentError, ShapeError
+from gradc.errors import ArgumentError, ShapeError, show
 from gradc.ir import Call, Kernel, Node, Op, apply, constant, lift
 from gradc.ops.declare import call, function, linear, op
 from gradc.ops.recipes import as_bits
@@ -224,7 +224,7 @@ def sliding_windows(x: Any, window_shape: Any, axis: Any = None) -> Node:
 
 def _whole(value: Any, least: int, name: str, where: str) -> int:
     if isinstance(value, (bool, Node, Dim)) or not hasattr(value, "__index__") or int(value.__index__()) < least:
-        raise ArgumentError(f"{where}: {name} is an integer from {least} on, got {value!r}")
+        raise ArgumentError(f"{where}: {name} is an integer from {least} on, got {show(value)}")
     return int(value.__index__())
 
 
@@ -232,7 +232,7 @@ def _each(value: Any, n: int, least: int, name: str, where: str) -> tuple[int, .
     """One integer an axis."""
     given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
     if len(given) != n:
-        raise ArgumentError(f"{where}: {name} is an integer, or {n} of them, got {value!r}")
+        raise ArgumentError(f"{where}: {name} is an integer, or {n} of them, got {show(value)}")
     return tuple(_whole(v, least, name, where) for v in given)
 
 
@@ -247,10 +247,12 @@ def _around(padding: Any, spans: Sequence[int], strides: Sequence[int], where: s
         return [((span - 1) // 2, span // 2) for span in spans]
     given = tuple(padding) if isinstance(padding, (tuple, list)) else (padding,) * n
     if len(given) != n or isinstance(padding, str):
-        raise ArgumentError(f"{where}: padding is 'same', 'valid', an integer, or {n} integers or pairs of them, got {padding!r}")
+        raise ArgumentError(
+            f"{where}: padding is 'same', 'valid', an integer, or {n} integers or pairs of them, got {show(padding)}"
+        )
     pairs = [tuple(p) if isinstance(p, (tuple, list)) else (p, p) for p in given]
     if any(len(p) != 2 for p in pairs):
-        raise ArgumentError(f"{where}: padding of an axis is an integer, or a pair (before, after), got {padding!r}")
+        raise ArgumentError(f"{where}: padding of an axis is an integer, or a pair (before, after), got {show(padding)}")
     return [(_whole(a, 0, "padding", where), _whole(b, 0, "padding", where)) for a, b in pairs]
 
 
@@ -389,10 +391,10 @@ def _conv_transpose(
     frame = _frame(_kernel_sizes(w, where), stride, padding, dilation, where)
     extras = _each(extra, n, 0, "output_padding", where)
     if any(e >= s for e, (_, s, _, _, _) in zip(extras, frame, strict=True)):
-        raise ArgumentError(f"{where}: output_padding is less than the stride, got {extra!r} with stride {stride!r}")
+        raise ArgumentError(f"{where}: output_padding is less than the stride, got {show(extra)} with stride {show(stride)}")
     sizes = tuple((size - 1) * f[1] + (_span(f) + e - f[2] - f[3]) for size, f, e in zip(a.shape[2:], frame, extras, strict=True))
     if any(isinstance(size, int) and size < 0 for size in sizes):
-        raise ShapeError(f"{where}: padding {padding!r} leaves nothing of {show_shape(a.shape)}")
+        raise ShapeError(f"{where}: padding {show(padding)} leaves nothing of {show_shape(a.shape)}")
     entries, count = size_of(w.shape[1:]), size_of((a.shape[0], *a.shape[2:]))
     split = () if groups == 1 else (groups,)
     product = w.reshape(*split, ins, entries).mT @ _swapped(a).reshape(*split, ins, count)
@@ -721,7 +723,9 @@ def _pooled(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, n: in
     sizes = _each(kernel, n, 1, "kernel", where)
     frame = _frame(sizes, sizes if stride is None else stride, padding, dilation, where)
     if any(2 * max(window[2], window[3]) > _span(window) for window in frame):
-        raise ArgumentError(f"{where}: padding is at most half of the kernel {sizes}, got {padding!r}: no window is all padding")
+        raise ArgumentError(
+            f"{where}: padding is at most half of the kernel {sizes}, got {show(padding)}: no window is all padding"
+        )
     return node, frame
 
 

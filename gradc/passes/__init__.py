@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gradc.errors import ArgumentError
+from gradc.errors import ArgumentError, show
 from gradc.forms import with_forms
 from gradc.ir import Graph
 from gradc.passes.contract import contract
@@ -80,7 +80,7 @@ def optimise(
     validator = validator_for(graph, validate)
     for step in passes:
         if not callable(step):
-            raise ArgumentError(f"optimise: a pass is a function from Graph to Graph, got {step!r}")
+            raise ArgumentError(f"optimise: a pass is a function from Graph to Graph, got {show(step)}")
         start, before = time.perf_counter(), len(graph.nodes)
         graph = step(graph)
         if report is not None:
