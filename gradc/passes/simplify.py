@@ -20,10 +20,24 @@ from gradc.passes.rewrite import Numerics, Rewriting, reads_signs, rewriting_pas
 Simplification = Callable[[Node], "Node | None"]
 
 
+def roots(follows: Callable[[Node], bool]) -> Callable[[Node], Node]:
+    """A function to what a node hangs on by first operands, over nodes that `follows` accepts; it looks at each but once."""
+    found: dict[Node, Node] = {}
+
+    def root(node: Node) -> Node:
+        path = []
+        while node not in found and follows(node):
+            path.append(node)
+            node = node.inputs[0]
+        node = found.get(node, node)
+        found.update(dict.fromkeys(path, node))
+        return node
+
+    return root
+
+
 def entry(node: Node) -> Node | None:
-    """The one number that a constant, or a view of it, repeats: a 0-d constant."""
-    while node.op.view and len(node.inputs) == 1:
-        node = node.inputs[0]
+    """The one number that a constant repeats: a 0-d constant."""
     if node.op is not CONSTANT or not node.attrs[0][1].uniform:
         return None
     return constant(node.attrs[0][1].array.reshape(-1)[0]) if node.type.shape else node
@@ -173,11 +187,11 @@ def _broadcast_operands(node: Node) -> Node | None:
     return None if same_nodes(inputs, node.inputs) else apply(node.op, tuple(inputs), node.attrs)
 
 
-def _scalar_operand(node: Node) -> Node | None:
-    """A constant of equal entries is one number: NumPy reads no memory for it."""
+def _scalar_operand(node: Node, viewed: Callable[[Node], Node]) -> Node | None:
+    """A constant of equal entries, or a view of one, is one number: NumPy reads no memory for it."""
     for k, i in enumerate(node.inputs):
         if i.type.shape and (i.op is CONSTANT or i.op.view) and node.inputs[1 - k].type == node.type:
-            scalar = entry(i)
+            scalar = entry(viewed(i))
             if scalar is not None:
                 return apply(node.op, (scalar, node.inputs[1]) if k == 0 else (node.inputs[0], scalar))
     return None
@@ -256,7 +270,7 @@ SIGN_RULES: dict[Op, Simplification] = {
 
 def simplifying(graph: Graph) -> Rewriting:
     """Apply the rules to a node until none fits; each value stays laid out as it was."""
-    return _until_none_fits(_rules_for(graph), _keeps_layout)
+    return _until_none_fits(_rules_for(graph), _layout_keeper())
 
 
 def shortening(graph: Graph) -> Rewriting:
@@ -269,15 +283,19 @@ def _rules_for(graph: Graph) -> dict[Op, tuple[Simplification, ...]]:
     return {op: tuple([table[op] for table in tables if op in table]) for table in tables for op in table}
 
 
-def _keeps_layout(node: Node, simpler: Node) -> bool:
+def _layout_keeper() -> Callable[[Node, Node], bool]:
     """True where what reads `simpler` reads memory in the same order: products and sums then have the same bits."""
-    base = simpler
-    while base.op is reshape_op:
-        base = base.inputs[0]
-    return not base.op.view or (node.op.view and (node.op is not reshape_op or simpler is node.inputs[0]))
+    reshaped = roots(lambda node: node.op is reshape_op)
+
+    def keeps(node: Node, simpler: Node) -> bool:
+        return not reshaped(simpler).op.view or (node.op.view and (node.op is not reshape_op or simpler is node.inputs[0]))
+
+    return keeps
 
 
 def _until_none_fits(rules: dict[Op, tuple[Simplification, ...]], fits: Callable[[Node, Node], bool]) -> Rewriting:
+    viewed = roots(lambda node: node.op.view and len(node.inputs) == 1)
+
     def step(node: Node) -> Node:
         while True:
             simpler = None
@@ -287,7 +305,7 @@ def _until_none_fits(rules: dict[Op, tuple[Simplification, ...]], fits: Callable
                     break
                 simpler = None
             if simpler is None and node.op.ufunc in CORRECTLY_ROUNDED:
-                simpler = _scalar_operand(node)
+                simpler = _scalar_operand(node, viewed)
             if simpler is None and node.op.elementwise:
                 for i in node.inputs:
                     if i.op is broadcast_op:
