@@ -11,8 +11,8 @@ import pytest
 import sympy
 
 import gradc as gc
-from gradc.ir import call_text, describe
 from gradc import analysis, passes, sizes
+from gradc.ir import call_text, describe
 
 SMALL, LARGE = 1_000, 4_000
 FEEDS = np.linspace(0.1, 1.0, 8)

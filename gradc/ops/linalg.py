@@ -11,7 +11,7 @@ import numpy as np
 from gradc.errors import ShapeError
 from gradc.ir import Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import call, function, if_numpy_has, op, ufunc_dtype
-from gradc.ops.masks import keep_zeros
+from gradc.ops.masks import PRODUCTS, keep_zeros
 from gradc.ops.matrices import row, scalar
 from gradc.ops.samples import Sample, cases, normal, sample
 from gradc.ops.shaping import transpose_op
@@ -171,6 +171,9 @@ matmul_op: Op = op(
     kernel=_kernel,
     flops=lambda shapes, shape: 2 * int(np.prod(shape)) * shapes[0][-1],
 )
+
+
+PRODUCTS.update((matmul_op, masked_matmul_op))
 
 
 @function(

@@ -80,13 +80,19 @@ def known_zeros(g: Node) -> Node | None:
 
     None where nothing is known. An adjoint that happens to be 0 counts as any other.
     """
-    return _Masks().of(g)
+    known = _Masks(through_products=True).of(g)
+    return known if known is None or known.shape == g.shape else call("broadcast_to", known, g.shape)
+
+
+PRODUCTS: set[Op] = set()
+"""The ops that multiply two matrices; filled where they are declared, since those files import this one."""
 
 
 class _Masks:
     """Conditions that are False where masks make an adjoint 0 whatever the values; None where nothing is known to."""
 
-    def __init__(self) -> None:
+    def __init__(self, through_products: bool = False) -> None:
+        self._through_products = through_products
         self._left = MOST_NODES
 
     def of(self, g: Node) -> Node | None:
@@ -105,6 +111,8 @@ class _Masks:
             return _both(self.of(first), self.of(g.inputs[1]))
         if op is divide:
             return self.of(first)
+        if op in PRODUCTS and self._through_products:
+            return _of_product(self.of(first), self.of(g.inputs[1]))
         if op.elementwise and op.linear:
             return _any([self.of(i) for i in g.inputs])
         if op.view or op.places or (op.reduces and op.linear):
@@ -118,6 +126,13 @@ def _is_zero(node: Node) -> bool:
 
 def _both(a: Node | None, b: Node | None) -> Node | None:
     return a if b is None else b if a is None else logical_and(a, b)
+
+
+def _of_product(rows: Node | None, columns: Node | None) -> Node | None:
+    """The condition on a product of matrices: where a row of the first and a column of the second have entries at all."""
+    left = None if rows is None else call("any", rows, -1, keepdims=True)
+    right = None if columns is None else call("any", columns, -2, keepdims=True)
+    return right if left is None else _both(left, right)
 
 
 def _any(conditions: list[Node | None]) -> Node | None:
