@@ -253,7 +253,7 @@ def _matrix_norm(node: Node, p: Any, axes: tuple[int, int], keepdims: bool) -> N
         raise ArgumentError(f"norm: the order of a matrix's norm is None, 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {show(p)}")
     added, chosen = (rows, columns) if abs(p) == 1 else (columns, rows)
     empty = p > 0 and may_be_empty(node, (chosen,))
-    found = _BY_COLUMN[p](sum_(abs_(node), added, keepdims=True), chosen, keepdims=True, initial=0 if empty else None)
+    found = _BY_COLUMN[float(p)](sum_(abs_(node), added, keepdims=True), chosen, keepdims=True, initial=0 if empty else None)
     return found if keepdims else call("reshape", found, reduced_shape(node.shape, both, False))
 
 
