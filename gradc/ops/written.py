@@ -6,7 +6,6 @@ its derivatives are the true ones where a rule of the written form would give a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
@@ -51,10 +50,7 @@ from gradc.ops.norms import norm_2
 from gradc.ops.reduction import logsumexp, max_op, reduced_shape, sum_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op
 from gradc.ops.smooth import defined, log_cosh, matern_3, matern_5, root_power, signed_expm1, signed_log1p, softplus_tail
-from gradc.ops.special import erf, erfc, log_ndtr, ndtr
 from gradc.ops.statistics import squares_about_mean, standard_deviation
-
-_ROOT_2, _LOG_2 = math.sqrt(2), math.log(2)
 
 
 def _signed(f: Callable[[Node], Node]) -> tuple[Callable[..., Node], ...]:
@@ -81,13 +77,6 @@ spell("log_cosh", log_cosh, lambda x: log(cosh(x)))
 spell("identity", lambda x: x, lambda x: sign(x) * abs_(x), lambda x: copysign(abs_(x), x))
 spell("signed_log1p", signed_log1p, *_signed(lambda size: log1p(size)), *_signed(lambda size: log(1 + size)))
 spell("signed_expm1", signed_expm1, *_signed(lambda size: expm1(size)), *_signed(lambda size: exp(size) - 1))
-
-# --- the normal distribution -------------------------------------------------------------------------
-
-spell("log_ndtr", lambda x: log_ndtr(negated(x)), lambda x: log(1 - ndtr(x)))
-spell("log_ndtr", lambda x: log_ndtr(x * -_ROOT_2) + _LOG_2, lambda x: log(erfc(x)))
-spell("log_ndtr", lambda x: log_ndtr(x * _ROOT_2) + _LOG_2, lambda x: log(1 + erf(x)))
-spell("log_ndtr", lambda x: log_ndtr(x * -_ROOT_2) + _LOG_2, lambda x: log(1 - erf(x)))
 
 # --- sums of exponentials ----------------------------------------------------------------------------
 
