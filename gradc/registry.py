@@ -73,16 +73,16 @@ knows (`norm(x)**2`, `max(x, 0) + log1p(exp(-abs(x)))`); see below for what is n
 - Jumps (the slopes of `relu`, `abs`, `maximum`, and `sign`) have the derivative 0 at every order.
 - `differentiate(..., kinks="nan")` gives NaN in the place of every convention at a kink, a tie or a 0 / 0 that an adjoint
   other than 0 reaches; steps (`floor`, `sign`), sorting and windows keep theirs.
-- At the end of a domain the adjoint is the one-sided limit, infinite where it is: `sqrt` and `log` at 0. Outside, the value
-  is NaN, and the adjoint is what the formula of the derivative gives.
+- At the end of a domain the adjoint is the one-sided limit, infinite where it is: `sqrt` and `log` at 0. Outside, the value is
+  NaN, and the adjoint is what the formula of the derivative gives.
 - An adjoint that `where` or another mask has set to zero stays exactly zero through every singular rule after it:
   `where(x > 0, sqrt(x), 0)` has the gradient 0 for x <= 0, never NaN. In products of matrices too, entry by entry: a row that
   `where` left out may be NaN, and the weights' gradient is not.
-- `det` has its cofactors as adjoint, also where it is singular. Eigenvalues and singular values that are equal to rounding
-  share their adjoints; a singular value that is 0 has none; eigenvectors do not turn into others of the same eigenvalue.
-  The adjoint of `cholesky`, `eigh` and `eigvalsh` is that of a function of symmetric matrices, and symmetric.
-- NaN goes through smooth functions to value and adjoint. A selection (`where`, `maximum`, `relu`) passes an adjoint or an
-  exact zero, whatever the values.
+- `det` has its cofactors as adjoint, also where it is singular. Eigenvalues and singular values that are equal to rounding share
+  their adjoints; a singular value that is 0 has none; eigenvectors do not turn into others of the same eigenvalue. The adjoint
+  of `cholesky`, `eigh` and `eigvalsh` is that of a function of symmetric matrices, and symmetric.
+- NaN goes through smooth functions to value and adjoint. A selection (`where`, `maximum`, `relu`) passes an adjoint or an exact
+  zero, whatever the values.
 - No intermediate overflows or underflows where the result does not.
 - The gradient has the shape and dtype of its variable, exactly.
 
@@ -92,8 +92,9 @@ are read more than once, or over different axes (`relu(x).sum(0).sum() + log1p(e
 Matérn kernels (`cos(norm(x))`: NaN in its second derivative at 0); a sign on a function of `abs(x)` other than an odd one,
 `log1p` and `expm1`. `check_gradients` tells them.
 
-The tables below are part of the declarations, and the tests check each row to the last bit. `adjoint` is the adjoint of
-each operand, in order, when the adjoint of the result is 1."""
+The tables below are part of the declarations, and the tests check each row to the last bit. `adjoint` is the adjoint of each
+operand, in order, when the adjoint of the result is 1.
+"""
 
 _PROOFS = """
 ## What the proofs of the rules assume
