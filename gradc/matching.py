@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.errors import UnsupportedError
+from gradc.errors import ArgumentError
 from gradc.ir import CONSTANT, FUNCTIONS, OPS, PLACEHOLDER, Graph, Node, Op, apply, walk
 from gradc.types import DType, key_of
 
@@ -54,13 +54,27 @@ class Forms(NamedTuple):
 
 Table = dict[Op, Forms]
 
-_spellings: list[tuple[str, Callable[..., Node], tuple[Callable[..., Node], ...], bool]] = []
+
+class _Spelled(NamedTuple):
+    name: str
+    form: Callable[..., Node]
+    spellings: tuple[Callable[..., Node], ...]
+    values: bool = True
+    beside: Op | None = None
+
+
+_spellings: list[_Spelled] = []
 _recognisers: list[tuple[Collection[Op] | Callable[[], Collection[Op]], Form]] = []
 
 
-def spell(name: str, form: Callable[..., Node], *spellings: Callable[..., Node], values: bool = True) -> None:
-    """Declare that each of `spellings` is `form` of the same operands: better computed, and with better derivatives."""
-    _spellings.append((name, form, spellings, values))
+def spell(
+    name: str, form: Callable[..., Node], *spellings: Callable[..., Node], values: bool = True, beside: Op | None = None
+) -> None:
+    """Declare that each of `spellings` is `form` of the same operands: better computed, and with better derivatives.
+
+    `values` as in `Form`; `beside`: an op of theirs that needs an extra: they are traced where a graph has it.
+    """
+    _spellings.append(_Spelled(name, form, spellings, values, beside))
 
 
 def recognises(
@@ -81,15 +95,15 @@ def recognises(
     return enter
 
 
-@lru_cache(maxsize=1)
-def _all_forms(*registered: int) -> tuple[Form, ...]:
-    """The table, for so many of everything that declares forms."""
-    declared = [(f.name, f.build, f.spellings, True) for f in FUNCTIONS.values() if f.spellings]
+@lru_cache(maxsize=16)
+def _all_forms(beside: Ops, *registered: int) -> tuple[Form, ...]:
+    """The table, of graphs that have the ops `beside` of extras, for so many of everything that declares forms."""
+    declared = [_Spelled(f.name, f.build, f.spellings) for f in FUNCTIONS.values() if f.spellings]
     traced = [
-        entry._replace(values=values)
-        for name, form, texts, values in (*declared, *_spellings)
-        for text in texts
-        for entry in _traced(name, form, text)
+        _traced(spelled.name, spelled.form, text)._replace(values=spelled.values)
+        for spelled in (*declared, *_spellings)
+        for text in spelled.spellings
+        if spelled.beside is None or spelled.beside in beside
     ]
     listed = [form._replace(roots=frozenset(roots() if callable(roots) else roots)) for roots, form in _recognisers]
     return (*listed, *traced)
@@ -105,7 +119,8 @@ def forms_for(present: Ops, of_values: bool = False) -> Table:
 
 @lru_cache(maxsize=256)
 def _forms_for(present: Ops, of_values: bool, *registered: int) -> Table:
-    known, found, ops = _all_forms(*registered), [], set(present)
+    beside = frozenset([s.beside for s in _spellings if s.beside is not None])
+    known, found, ops = _all_forms(beside & present, *registered), [], set(present)
     left = list(known)
     while True:
         fits = [f for f in left if not f.roots.isdisjoint(ops) and all(not s.isdisjoint(ops) for s in f.signs)]
@@ -241,15 +256,18 @@ class Pattern(NamedTuple):
 Found = dict[str, Node]
 
 
-def _traced(name: str, form: Callable[..., Node], spelling: Callable[..., Node]) -> Iterator[Form]:
-    """The entry of a spelling: it and its form are run on scalars. None where that needs an extra that is not installed."""
+def _traced(name: str, form: Callable[..., Node], spelling: Callable[..., Node]) -> Form:
+    """The entry of a spelling: it and its form are run on scalars.
+
+    Raises:
+        ArgumentError: the form is spelt like that itself.
+    """
     graph = Graph("spelling")
     variables = {p: graph.placeholder(p) for p in inspect.signature(spelling).parameters}
-    try:
-        root, made = spelling(**variables), form(*variables.values())
-    except UnsupportedError:
-        return
+    root, made = spelling(**variables), form(*variables.values())
     pattern = _pattern(root)
+    if next(match(pattern, made, {}, Same(), made.type.dtype), None) is not None:
+        raise ArgumentError(f"{name}: a spelling is what the function builds itself, and stands for nothing")
     ops = [frozenset((n.op,)) for n in walk([root]) if n.inputs and n is not root and n.op.name != "negative"]
 
     def rewrite(node: Node, same: Same) -> Node | None:
@@ -257,7 +275,7 @@ def _traced(name: str, form: Callable[..., Node], spelling: Callable[..., Node])
         return None if found is None else form(*[found[p] for p in variables])
 
     operands = frozenset(p.op for p in pattern.operands if p.op is not None and not _is_sign_of_any(p))
-    yield Form(name, frozenset((root.op,)), tuple(ops), frozenset(n.op for n in walk([made]) if n.inputs), rewrite, operands)
+    return Form(name, frozenset((root.op,)), tuple(ops), frozenset(n.op for n in walk([made]) if n.inputs), rewrite, operands)
 
 
 def _pattern(root: Node) -> Pattern:

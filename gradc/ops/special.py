@@ -15,6 +15,7 @@ import numpy as np
 
 from gradc.errors import ArgumentError, UnsupportedError, show
 from gradc.ir import Call, Kernel, Node, Op, apply
+from gradc.matching import negated, spell
 from gradc.ops.declare import elementwise, function
 from gradc.ops.elementwise import clip, floating, log
 from gradc.ops.recipes import do, recipe
@@ -204,11 +205,19 @@ log_ndtr_op: Op = elementwise(
         (_NAN, _NAN, _NAN),
     ),
     requires="scipy",
-    spellings=(lambda x: log(ndtr(x)),),
 )
 def log_ndtr(x: Any) -> Node:
     """log(ndtr(x)), with every digit in both tails, and so are its derivatives of all orders. Needs the extra `scipy`."""
     return apply(log_ndtr_op, (floating(x, "log_ndtr"),), (("order", 0),))
+
+
+_ROOT_2, _LOG_2 = math.sqrt(2), math.log(2)
+
+spell("log_ndtr", log_ndtr, lambda x: log(ndtr(x)), beside=ndtr_op)
+spell("log_ndtr", lambda x: log_ndtr(negated(x)), lambda x: log(1 - ndtr(x)), beside=ndtr_op)
+spell("log_ndtr", lambda x: log_ndtr(x * -_ROOT_2) + _LOG_2, lambda x: log(erfc(x)), beside=erfc_op)
+spell("log_ndtr", lambda x: log_ndtr(x * _ROOT_2) + _LOG_2, lambda x: log(1 + erf(x)), beside=erf_op)
+spell("log_ndtr", lambda x: log_ndtr(x * -_ROOT_2) + _LOG_2, lambda x: log(1 - erf(x)), beside=erf_op)
 
 
 # --- the gamma function --------------------------------------------------------------------------------

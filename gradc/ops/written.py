@@ -6,10 +6,8 @@ its derivatives are the true ones where a rule of the written form would give a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any
 
 from gradc.ir import CONSTANT, OPS, Node, Op, apply, constant
 from gradc.matching import Same, is_number, moved, moves_entries, negated, number_of, recognises, spell, under_moves
@@ -51,10 +49,7 @@ from gradc.ops.norms import norm_2
 from gradc.ops.reduction import logsumexp, max_op, reduced_shape, sum_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op
 from gradc.ops.smooth import defined, log_cosh, matern_3, matern_5, root_power, signed_expm1, signed_log1p, softplus_tail
-from gradc.ops.special import erf, erfc, log_ndtr, ndtr
 from gradc.ops.statistics import squares_about_mean, standard_deviation
-
-_ROOT_2, _LOG_2 = math.sqrt(2), math.log(2)
 
 
 def _signed(f: Callable[[Node], Node]) -> tuple[Callable[..., Node], ...]:
@@ -81,13 +76,6 @@ spell("log_cosh", log_cosh, lambda x: log(cosh(x)))
 spell("identity", lambda x: x, lambda x: sign(x) * abs_(x), lambda x: copysign(abs_(x), x))
 spell("signed_log1p", signed_log1p, *_signed(lambda size: log1p(size)), *_signed(lambda size: log(1 + size)))
 spell("signed_expm1", signed_expm1, *_signed(lambda size: expm1(size)), *_signed(lambda size: exp(size) - 1))
-
-# --- the normal distribution -------------------------------------------------------------------------
-
-spell("log_ndtr", lambda x: log_ndtr(negated(x)), lambda x: log(1 - ndtr(x)))
-spell("log_ndtr", lambda x: log_ndtr(x * -_ROOT_2) + _LOG_2, lambda x: log(erfc(x)))
-spell("log_ndtr", lambda x: log_ndtr(x * _ROOT_2) + _LOG_2, lambda x: log(1 + erf(x)))
-spell("log_ndtr", lambda x: log_ndtr(x * -_ROOT_2) + _LOG_2, lambda x: log(1 - erf(x)))
 
 # --- sums of exponentials ----------------------------------------------------------------------------
 
@@ -178,84 +166,81 @@ _DEPTH = 8
 
 _SIZES = (abs_, fabs)
 _RADII: tuple[Op, ...] = (*_SIZES, hypot, norm_2, standard_deviation, sqrt, power_op, maximum)
-Scale = Callable[[Node], Node]
+Factors = tuple[tuple[Op, Node], ...]
+"""Products and quotients with another node, in order."""
 
 
-def squared(r: Node, same: Same, depth: int = _DEPTH) -> Node | None:
-    """r**2 without the kink of r, where r is |x|, a norm, a root, ..., or such a one scaled and moved; else None."""
+def squared(r: Node, same: Same, depth: int = _DEPTH, factors: Factors = ()) -> Node | None:
+    """r**2 without the kink of r, where r is |x|, a norm, a root, ..., or such a one scaled and moved; else None.
+
+    `factors` are yet to be applied to `r`. They go to its operands, for the square of a tiny distance may be 0.
+    """
     if depth == 0 or r.type.dtype.kind != "f":
         return None
     if r.op in _RADII:
-        return _squared_radius(r, same)
+        return _squared_radius(r, same, factors)
     if r.op is negative:
-        return squared(r.inputs[0], same, depth - 1)
+        return squared(r.inputs[0], same, depth - 1, factors)
     if r.op is multiply or r.op is divide:
-        return _squared_product(r, same, depth)
+        return _squared_product(r, same, depth, factors)
     if r.op is astype_op and r.inputs[0].dtype.kind == "f":
         inner = squared(r.inputs[0], same, depth - 1)
-        return None if inner is None else astype(inner, r.dtype)
+        return None if inner is None else _twice(astype(inner, r.dtype), factors)
     if moves_entries(r):
         base = under_moves(r)
         inner = squared(base, same, depth - 1)
-        return None if inner is None else moved(inner, r, base)
+        return None if inner is None else _twice(moved(inner, r, base), factors)
     return None
 
 
-def _squared_radius(r: Node, same: Same) -> Node | None:
+def _squared_radius(r: Node, same: Same, factors: Factors) -> Node | None:
     x = r.inputs[0]
     if x.dtype != r.dtype:
         return None
-    if r.op in _SIZES:
-        return square(x)
+    if r.op in _SIZES or (r.op is maximum and _are_opposite(x, r.inputs[1], same)):
+        return square(_scaled(x, factors))
     if r.op is hypot:
-        return square(x) + square(r.inputs[1])
+        return square(_scaled(x, factors)) + square(_scaled(r.inputs[1], factors))
     if r.op is norm_2:
-        return apply(sum_op, (square(x),), (("axes", r.attr("axes")), ("keepdims", r.attr("keepdims"))))
+        inner, outer = (factors, ()) if all(not other.shape for _, other in factors) else ((), factors)
+        attrs = (("axes", r.attr("axes")), ("keepdims", r.attr("keepdims")))
+        return _twice(apply(sum_op, (square(_scaled(x, inner)),), attrs), outer)
     if r.op is standard_deviation:
         x, d, count = r.inputs
-        return apply(squares_about_mean, (x, d), r.attrs) / count
+        return _twice(apply(squares_about_mean, (x, d), r.attrs) / count, factors)
     if r.op is sqrt or (r.op is power_op and is_number(r.inputs[1], 0.5)):
-        return x if is_nonnegative(x, same) else defined(x)
-    if r.op is maximum and (same(x, negated(r.inputs[1])) or same(r.inputs[1], negated(x))):
-        return square(x)
+        return _twice(x if is_nonnegative(x, same) else defined(x), factors)
     return None
 
 
-def _squared_product(r: Node, same: Same, depth: int) -> Node | None:
-    """(a b)**2 and (a / b)**2 where a factor is a distance: the scale goes to its operands, for their squares may be 0."""
-    a, b = r.inputs
-    if a.dtype != b.dtype:
+def _are_opposite(a: Node, b: Node, same: Same) -> bool:
+    return same(a, negated(b)) or same(b, negated(a))
+
+
+def _squared_product(r: Node, same: Same, depth: int, factors: Factors) -> Node | None:
+    """(a b)**2 and (a / b)**2 where a factor is a distance, or both are."""
+    if r.inputs[0].dtype != r.inputs[1].dtype:
         return None
-    for k in (0, 1) if r.op is multiply else (0,):
-        scaled = _scaled_radius(r.inputs[k], _scale(r, k))
-        if scaled is not None:
-            return scaled
-    above, below = (squared(i, same, depth - 1) for i in (a, b))
+    above, below = (squared(i, same, depth - 1) for i in r.inputs)
+    for k, other in ((0, below), (1, above)) if r.op is multiply else ((0, below),):
+        if other is None:
+            found = squared(r.inputs[k], same, depth - 1, ((r.op, r.inputs[1 - k]), *factors))
+            if found is not None:
+                return found
     if above is None and below is None:
         return None
-    return apply(r.op, (square(a) if above is None else above, square(b) if below is None else below))
+    a, b = r.inputs
+    return _twice(apply(r.op, (square(a) if above is None else above, square(b) if below is None else below)), factors)
 
 
-def _scale(r: Node, k: int) -> Scale:
-    """What the product, or quotient, `r` does with its operand `k`; the sign of the other one does not matter."""
-    other = r.inputs[1 - k]
-    if other.op in _SIZES:
-        other = other.inputs[0]
-    return lambda x: apply(r.op, (x, other) if k == 0 else (other, x))
+def _scaled(x: Node, factors: Factors) -> Node:
+    for scale, other in factors:
+        x = apply(scale, (x, other))
+    return x
 
 
-def _scaled_radius(r: Node, scaled: Scale) -> Node | None:
-    """(scaled(r))**2 where the scale fits the operands of `r` as it is."""
-    if r.op not in (*_SIZES, hypot, norm_2) or r.inputs[0].dtype != r.dtype:
-        return None
-    x = r.inputs[0]
-    if r.op in _SIZES:
-        return square(scaled(x))
-    if r.op is hypot:
-        return square(scaled(x)) + square(scaled(r.inputs[1]))
-    if not all(i.shape == () for i in scaled(r).inputs if i is not r):
-        return None
-    return apply(sum_op, (square(scaled(x)),), (("axes", r.attr("axes")), ("keepdims", r.attr("keepdims"))))
+def _twice(x: Node, factors: Factors) -> Node:
+    return _scaled(_scaled(x, factors), factors)
 
 
 def is_nonnegative(node: Node, same: Same, depth: int = _DEPTH) -> bool:
@@ -441,9 +426,9 @@ def _kernel(argument: Node, polynomial: Node, same: Same) -> Node | None:
         if s is not None and nodes[key].op is not maximum:
             rest = {k: e for k, e in exponents.items() if k != key}
             order = _order(polynomial, (-coefficient, rest, key), s, same)
-            if order:
-                c = _product(-coefficient, rest, nodes, s)
-                return apply(order, (s, c))
+            scaled = squared(argument, same) if order else None
+            if order and scaled is not None:
+                return apply(order, (scaled, _sign_of(-coefficient, rest, nodes, s)))
     return None
 
 
@@ -484,14 +469,13 @@ def _terms(node: Node) -> list[Node]:
     return found
 
 
-def _product(coefficient: float, exponents: dict[int, int], nodes: dict[int, Node], like: Node) -> Node:
-    """The product of a number and powers of nodes."""
-    result: Any = constant(coefficient, like.dtype)
+def _sign_of(coefficient: float, exponents: dict[int, int], nodes: dict[int, Node], like: Node) -> Node:
+    """The sign of the product of a number and powers of nodes: the scale itself is in the squares, where none is lost."""
+    result: Node = constant(1.0 if coefficient > 0 else -1.0, like.dtype)
     for key, exponent in exponents.items():
-        for _ in range(abs(exponent)):
-            result = result * nodes[key] if exponent > 0 else result / nodes[key]
-    node: Node = result
-    return node
+        if exponent % 2:
+            result = result * sign(nodes[key])
+    return result
 
 
 # --- what is left of softplus beside the positive part -------------------------------------------------
