@@ -16,6 +16,7 @@ HOUSE = (
     "ops",
     "numpy_api",
     "differentiate",
+    "feeds",
     "interpret",
     "analysis",
     "passes",
