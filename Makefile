@@ -37,8 +37,9 @@ conventions: $(READY)  ## renew docs/conventions.md from the declarations of the
 golden: $(READY)  ## renew docs/mnist_step.md: the emitted source of the MNIST step, beside a person's
 	@$(BIN)/python -m benchmarks.calls > docs/mnist_step.md
 
-fuzz: $(READY)  ## 20,000 random graphs, planned execution against the reference
+fuzz: $(READY)  ## 20,000 random graphs a test: planned execution, updates, failures and own ops against the reference
 	@GRADC_FUZZ=20000 $(BIN)/python -m pytest -q tests/test_executor.py -k "planned or never"
+	@GRADC_FUZZ=20000 $(BIN)/python -m pytest -q tests/test_fuzz_updates.py
 
 # The peers are installed one by one: what this machine cannot install, the run goes on without, and says so.
 BENCH := .bench-venv

@@ -130,6 +130,10 @@ class GraphError(GradcError, ValueError):
     """A graph, or a request about one, is not well formed."""
 
 
+class DeclarationError(GraphError):
+    """An op evaluates to another type than its declaration says."""
+
+
 class NamingError(GradcError, ValueError):
     """A placeholder or output name is malformed, taken, or unknown."""
 

@@ -7,8 +7,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.errors import ArgumentError, BoundsError, EvaluationError, FeedError, GradcError, GraphError, candidates, listed, show
+from gradc.errors import (
+    VALUE_ERRORS,
+    ArgumentError,
+    BoundsError,
+    DeclarationError,
+    EvaluationError,
+    FeedError,
+    GradcError,
+    GraphError,
+    candidates,
+    listed,
+    show,
+)
 from gradc.feeds import as_feed
+from gradc.foreign import is_own, result_of
 from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Node, call_text, concrete_type, describe, operand_lines, walk
 from gradc.types import Dim, TensorType, bind_shape, check_shape, has_dim, names_in, resolve, show_shape
 
@@ -185,27 +198,45 @@ def _evaluate_into(values: dict[Node, Array], nodes: list[Node], dims: dict[str,
             values[node] = evaluate_node(node, [values[i] for i in node.inputs], dims)
 
 
+def located(node: Node, error: Exception) -> Exception:
+    """What computing `node` raised, as an error that names it; the cause is for the caller to chain."""
+    if isinstance(error, DeclarationError):
+        return error  # it names the node already
+    if isinstance(error, MemoryError):
+        error.add_note(f"while computing {describe(node)}")
+        return error
+    return (BoundsError if isinstance(error, BoundsError) else EvaluationError)(_no_value(node, error))
+
+
+def cause_of(error: Exception) -> Exception | None:
+    """What to chain a located error to: what NumPy says of a singular matrix is in the message already."""
+    return None if type(error) in VALUE_ERRORS else error
+
+
 def _no_value(node: Node, error: Exception) -> str:
     """Which node failed, in the user's words: an adjoint is told by the node it is the adjoint of."""
     primal = node.origin.primal
     of = f"\n  in the {node.origin.role} of {describe(primal)}" if primal is not None else ""
     operands = operand_lines(node.inputs)
-    why = error.message if isinstance(error, GradcError) else error
+    why = error.message if isinstance(error, GradcError) else str(error) or type(error).__name__
     return f"{describe(node)} has no value here: {why}{of}{operands}"
 
 
 def evaluate_node(node: Node, operands: list[Array], dims: dict[str, int]) -> Array:
     """The value of one node, in C order unless it is a view."""
-    attrs = dict(node.attrs)
+    attrs, expected = dict(node.attrs), node.type
     if dims:
         attrs = {k: resolve(v, dims) for k, v in node.attrs}
-        concrete_type(node, tuple([TensorType(a.shape, a.dtype) for a in operands]), tuple(attrs.items()), dims)
+        expected = concrete_type(node, tuple([TensorType(a.shape, a.dtype) for a in operands]), tuple(attrs.items()), dims)
     try:
+        if not is_own(node.op):
+            return result_of(node, expected, operands, attrs)
         value = np.asarray(node.op.evaluate(*operands, **attrs))
-    except np.linalg.LinAlgError as error:
-        raise EvaluationError(_no_value(node, error)) from None
-    except BoundsError as error:
-        raise BoundsError(_no_value(node, error)) from None
+    except Exception as error:
+        raised = located(node, error)
+        if raised is error:
+            raise
+        raise raised from cause_of(error)
     if value.dtype != node.dtype:
-        raise GraphError(f"{describe(node)} evaluated to {value.dtype}{show_shape(value.shape)}: its declaration is wrong")
+        raise DeclarationError(f"{describe(node)} evaluated to {value.dtype}{show_shape(value.shape)}: its declaration is wrong")
     return value if node.op.view or value.flags.c_contiguous else np.ascontiguousarray(value)

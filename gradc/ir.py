@@ -1030,9 +1030,7 @@ class Graph:
     """
 
     def __init__(self, name: str = "graph") -> None:
-        if not isinstance(name, str) or not name.isprintable() or not name:
-            raise NamingError(f"Graph: a name is printable text, got {name!r}")
-        self.name = name
+        self.name = as_name(name, "Graph")
         self._placeholders: dict[str, Node] = {}
         self._outputs: dict[str, Node] = {}
         self._nodes: tuple[Node, ...] | None = None
@@ -1056,6 +1054,7 @@ class Graph:
         Raises:
             NamingError, ShapeError, DTypeError: the argument concerned is malformed.
         """
+        name = as_name(name, "placeholder")
         _check_placeholder_name(name, self._placeholders)
         where = f"placeholder {name!r}"
         node_type = TensorType(as_shape(shape, where), as_dtype(dtype, where))
@@ -1073,8 +1072,7 @@ class Graph:
             NamingError: the name is empty, unprintable or taken.
             GraphError: `node` is not a node, or needs a placeholder of another graph.
         """
-        if not isinstance(name, str) or not name or not name.isprintable():
-            raise NamingError(f"output: a name is printable text, got {name!r}")
+        name = as_name(name, "output")
         if name in self._outputs:
             raise NamingError(f"output: {name!r} is an output of graph {self.name!r} already; choose another name")
         if not isinstance(node, Node):
@@ -1304,8 +1302,20 @@ def _influential(graph: Graph, derivative: Derivative) -> set[Node]:
     return found
 
 
-def _check_placeholder_name(name: object, taken: Mapping[str, Node]) -> None:
-    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+def as_name(name: object, where: str) -> str:
+    """A name that a user gave, as a plain `str`: a subclass may print, compare and hash as it likes.
+
+    Raises:
+        NamingError: it is no printable text.
+    """
+    plain = str.__str__(name) if isinstance(name, str) else ""
+    if not plain or not plain.isprintable():
+        raise NamingError(f"{where}: a name is printable text, got {show(name)}")
+    return plain
+
+
+def _check_placeholder_name(name: str, taken: Mapping[str, Node]) -> None:
+    if not name.isidentifier() or keyword.iskeyword(name):
         raise NamingError(f"placeholder: a name is a Python identifier and no keyword (it is fed by keyword), got {name!r}")
     if unicodedata.normalize("NFKC", name) != name:
         raise NamingError(

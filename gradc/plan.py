@@ -7,14 +7,15 @@ computes it reads, the arena holds one tile.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradc.errors import FeedError
-from gradc.ir import CONSTANT, PLACEHOLDER, Array, Call, Graph, Kernel, Node, Op, concrete_type
+from gradc.foreign import is_own
+from gradc.ir import CONSTANT, PLACEHOLDER, Array, Call, Graph, Kernel, Node, concrete_type
 from gradc.ordering import dependent_on, greedy_order, greedy_order_from_the_end, peak_of, updates_early
 from gradc.packing import Block, live_bytes, pack
 from gradc.tiles import Tiling, gather, in_tiles
@@ -23,6 +24,7 @@ from gradc.types import TensorType, resolve
 _SMALL_BYTES = 1 << 18
 _GREEDY_NODES = 4096
 _SMALLER_SIZES = (1 << 16, 1 << 10, 64)
+_WAITS_PER_NODE = 16
 
 
 class Home(Enum):
@@ -64,6 +66,8 @@ class Plan(NamedTuple):
         live_bytes: the arena bytes alive at each step: no packing needs less than the largest.
         blocks, holders: the arena's blocks, and the nodes whose values each one holds, one after the other.
         tilings: the runs of consecutive steps that loops compute tile by tile.
+        direct: the updates whose step writes straight into the fed array: node -> placeholder name. Others are copied at the end.
+        raises_late: a step may raise when an output has its value already, or a part of it.
     """
 
     graph: Graph
@@ -84,6 +88,8 @@ class Plan(NamedTuple):
     blocks: tuple[Block, ...]
     holders: tuple[tuple[Node, ...], ...]
     tilings: tuple[Tiling, ...]
+    direct: dict[Node, str]
+    raises_late: bool
 
     def in_place(self, node: Node, operand: Node) -> bool:
         """True when `node` is computed in the memory of `operand`, its own operand."""
@@ -114,20 +120,22 @@ def make_plan(
     types, attrs = _concrete(graph, dims)
     layout = _layout_of(graph, dims, types, attrs)
     kernels = {n: _kernel(n, types, attrs.get(n, {})) for n in graph.nodes if n.inputs and not layout.is_view(n)}
-    before = _before_updates(graph, [n for n in graph.nodes if n.inputs], dict(updates), layout)
+    fallible = {n for n, kernel in kernels.items() if may_raise(n, kernel)}
+    before = _before_updates(graph, [n for n in graph.nodes if n.inputs], updates, layout, fallible)
     plans = []
-    for order in _orders(graph, [node for _, node in outputs], dict(updates), types, before):
+    for order in _orders(graph, [node for _, node in outputs], [node for _, node in updates], types, before):
         tilings: list[Tiling] = []
         if tiled and not resident:
             results = {node for _, node in (*outputs, *updates)}
             order, tilings = gather(order, results, before, types, lambda n: _fits_tiles(n, kernels, types, layout))
-        planner = _Planner(graph, dict(dims), tuple(outputs), tuple(updates), order, types, attrs, kernels, tilings, resident)
+        asked = graph, dict(dims), tuple(outputs), tuple(updates)
+        planner = _Planner(*asked, order, types, attrs, kernels, fallible, tilings, resident)
         plans.append(planner.plan())
     return min(plans, key=lambda plan: plan.arena_bytes)
 
 
 def _kernel(node: Node, types: Mapping[Node, TensorType], attrs: dict[str, Any]) -> Kernel | None:
-    if node.op.view:
+    if node.op.view and is_own(node.op):
         return COPY
     return node.op.kernel([types[i] for i in node.inputs], types[node], attrs) if node.op.kernel is not None else None
 
@@ -194,7 +202,7 @@ class _Layout:
         self._models: dict[Node, Array] = {}
         self._views: set[Node] = set()
         for node in types:
-            if node.op.view and self._has_view(node):
+            if node.op.view and is_own(node.op) and self._has_view(node):
                 self._views.add(node)
 
     def model(self, node: Node) -> Array:
@@ -206,7 +214,7 @@ class _Layout:
         return found
 
     def is_view(self, node: Node) -> bool:
-        """True when `node` can be a view of its operand."""
+        """True when `node` can be a view of its operand. What others declare a view is evaluated, and copied: it may be none."""
         return node in self._views
 
     def _has_view(self, node: Node) -> bool:
@@ -246,13 +254,13 @@ def _layout_of(
 def _orders(
     graph: Graph,
     outputs: Sequence[Node],
-    updates: Mapping[str, Node],
+    updates: Sequence[Node],
     types: Mapping[Node, TensorType],
     before: Mapping[Node, Sequence[Node]],
 ) -> list[list[Node]]:
     """The orders worth planning: as the nodes were made and, where there are bytes to save, the better greedy one."""
     nodes = [n for n in graph.nodes if n.inputs]
-    created = updates_early(nodes, updates.values(), before) if updates else nodes
+    created = updates_early(nodes, updates, before) if updates else nodes
     if len(nodes) > _GREEDY_NODES:
         return [created]
     kept = set(outputs)
@@ -264,11 +272,17 @@ def _orders(
     return [created, *sorted(complete, key=lambda order: peak_of(order, outputs, sizes))[:1]]
 
 
-def _before_updates(graph: Graph, nodes: Sequence[Node], updates: Mapping[str, Node], layout: _Layout) -> dict[Node, list[Node]]:
-    """For each update, what has to run before it: nodes that read the value which it overwrites, and all that might fail.
+def _before_updates(
+    graph: Graph,
+    nodes: Sequence[Node],
+    updates: Sequence[tuple[str, Node]],
+    layout: _Layout,
+    fallible: Collection[Node],
+) -> dict[Node, list[Node]]:
+    """For each update, what has to run before it: nodes that read the value which it overwrites, and all that might raise.
 
     A call that raises has then updated nothing. What depends on an update cannot come before it: such an update is copied into
-    its array at the end, if that array is still read or something might still fail.
+    its array at the end, if that array is still read or something might still raise.
     """
     if not updates:
         return {}
@@ -279,19 +293,36 @@ def _before_updates(graph: Graph, nodes: Sequence[Node], updates: Mapping[str, N
             root[node] = root.get(node.inputs[0], node.inputs[0])
         for i in node.inputs:
             users.setdefault(root.get(i, i), []).append(node)
-    dependent = dependent_on(nodes, updates.values())
-    fallible = [n for n in nodes if may_fail(n.op)]
+    dependent = dependent_on(nodes, [node for _, node in updates])
+    awaited = [n for n in nodes if n in fallible and n not in dependent]
+    if len(awaited) * len(updates) > _WAITS_PER_NODE * len(nodes):
+        awaited = awaited[-1:]  # in the order they were made the last is enough; in another, updates may be copied at the end
+    placeholders = graph.placeholders
     found: dict[Node, list[Node]] = {}
-    for name, node in updates.items():
-        if node.inputs and name in graph.placeholders:
-            before = (*users.get(graph.placeholders[name], ()), *fallible)
+    for name, node in updates:
+        if node.inputs and name in placeholders:
+            before = (*users.get(placeholders[name], ()), *awaited)
             found.setdefault(node, []).extend(u for u in before if u is not node and u not in dependent)
     return found
 
 
-def may_fail(op: Op) -> bool:
-    """True where a call can raise. An op with a kernel cannot, unless it says so: it is NumPy writing where there is room."""
-    return op.raises or (op.kernel is None and not op.view)
+def may_raise(node: Node, kernel: Kernel | None) -> bool:
+    """True where computing `node` by `kernel` can raise for some values of its operands.
+
+    What only evaluates can; so can the functions in kernels that others wrote, but for NumPy's ufuncs, which write where there is
+    room. Of these, powers of integers refuse negative exponents.
+    """
+    if node.op.raises or kernel is None:
+        return True
+    functions = [call.function for call in kernel.calls]
+    dtypes = [t.dtype for t in (node.type, *(i.type for i in node.inputs), *kernel.scratch)]
+    if np.power in functions and any(dtype.kind == "i" for dtype in dtypes):
+        return True
+    return not is_own(node.op) and not all(map(_is_numpy_ufunc, functions))
+
+
+def _is_numpy_ufunc(function: Any) -> bool:
+    return isinstance(function, np.ufunc) and getattr(np, function.__name__, None) is function
 
 
 # --- memory ------------------------------------------------------------------------------------------
@@ -310,12 +341,15 @@ class _Planner:
         types: dict[Node, TensorType],
         attrs: dict[Node, dict[str, Any]],
         kernels: Mapping[Node, Kernel | None],
+        fallible: Collection[Node],
         tilings: Sequence[Tiling],
         resident: bool,
     ) -> None:
         self.resident = resident
+        self.placeholders = graph.placeholders
         self.graph, self.dims, self.outputs, self.updates = graph, dims, outputs, updates
         self.order, self.types, self.attrs, self.kernels, self.tilings = order, types, attrs, kernels, tilings
+        self.fallible = fallible
         self.home: dict[Node, Home] = {}
         self.root: dict[Node, Node] = {}
         self.last: dict[Node, int] = {}
@@ -325,13 +359,14 @@ class _Planner:
         self.blocks: list[Block] = []
         self.holders: list[list[Node]] = []
         self.offset: dict[Node | int, int] = {}
+        self.viewed: dict[Node, set[Node]] = {}
 
     def plan(self) -> Plan:
         self._find_homes()
         self._find_last_uses()
         self._find_loops()
-        direct = {} if self.resident else self._direct_updates()
-        steps, scratch, scratch_slots = self._lay_out(direct)
+        direct: dict[Node, str] = {} if self.resident else self._direct_updates()
+        steps, scratch, scratch_slots = self._lay_out()
         offsets, arena_bytes = pack(self.blocks)
         for node, slot in self.slot.items():
             self.offset[node] = offsets[slot]
@@ -341,7 +376,7 @@ class _Planner:
             self.graph, self.dims, self.outputs, self.updates, tuple(self.order), tuple(steps), self.home, self.root,
             self.offset, tuple(scratch), self.types, self.attrs, arena_bytes,
             live_bytes(self.blocks, len(self.order)), self.last, tuple(self.blocks), tuple(map(tuple, self.holders)),
-            tuple(self.tilings),
+            tuple(self.tilings), direct, self._raises_late(),
         )  # fmt: skip
 
     def _find_homes(self) -> None:
@@ -375,11 +410,14 @@ class _Planner:
             last[root[node]] = end
 
     def _find_loops(self) -> None:
-        """From where to where each step's loop runs; what only the loop reads is a tile."""
+        """From where to where each step's loop runs, and what it reads views of; what only the loop reads is a tile."""
         position = {node: k for k, node in enumerate(self.order)} if self.tilings else {}
         for tiling in self.tilings:
             first, last = position[tiling.nodes[0]], position[tiling.nodes[-1]]
+            operands = {i for node in tiling.nodes for i in node.inputs}
+            viewed = {self.root[i] for i in operands if self.home[i] is Home.VIEW}
             for node in tiling.nodes:
+                self.viewed[node] = viewed
                 self.loop[position[node]] = first, last
                 if self.home[node] is Home.ARENA and self.last[node] <= last:
                     self.home[node] = Home.TILE
@@ -391,37 +429,53 @@ class _Planner:
             return first, last
         return self.loop.get(first, (first, first))[0], self.loop.get(last, (last, last))[1]
 
-    def _direct_updates(self) -> dict[Node, Node]:
-        """Update nodes whose step may write straight into the fed array: nothing reads the old value or fails afterwards."""
-        direct: dict[Node, Node] = {}
+    def _last_of_loop(self, k: int) -> int:
+        return self.loop.get(k, (k, k))[1]
+
+    def _last_that_may_raise(self) -> int:
+        """The last step that may raise, or the end of its loop; -1 where none may."""
+        return max((self._last_of_loop(k) for k, node in enumerate(self.order) if node in self.fallible), default=-1)
+
+    def _raises_late(self) -> bool:
+        if not self.fallible:
+            return False
+        written = (self.loop.get(k, (k, k))[0] for k, node in enumerate(self.order) if self.home[node] is Home.OUTPUT)
+        return min(written, default=len(self.order)) <= self._last_that_may_raise()
+
+    def _direct_updates(self) -> dict[Node, str]:
+        """Update nodes whose step may write straight into the fed array: nothing reads the old value, or raises, afterwards."""
+        direct: dict[Node, str] = {}
         owned = {node for _, node in self.outputs}
         position = {node: k for k, node in enumerate(self.order)}
-        safe = max((k for k, node in enumerate(self.order) if may_fail(node.op)), default=-1)
+        safe = self._last_that_may_raise()
         for name, node in self.updates:
-            target = self.graph.placeholders.get(name)
+            target = self.placeholders.get(name)
             if target is None or self.home.get(node) is not Home.ARENA or node in owned or node in direct:
                 continue
-            if max(safe, self.last.get(target, -1)) > position[node] or not self._may_overwrite(node, target):
+            k = position[node]
+            if safe >= self.loop.get(k, (k, k))[0] or self.last.get(target, -1) > k or not self._may_overwrite(node, target):
                 continue
-            direct[node] = target
+            direct[node] = name
             self.home[node] = Home.UPDATE
         return direct
 
     def _may_overwrite(self, node: Node, target: Node) -> bool:
         """True when computing `node` into the memory of `target` cannot spoil an operand still to be read."""
         kernel = self.kernels[node]
+        if target in self.viewed.get(node, ()):
+            return False  # each round of the loop reads some of it, and not the part that it writes
         uses = [k for k, i in enumerate(node.inputs) if self.root[i] is target]
         if not uses or kernel is None:
             return kernel is not None
         same = all(node.inputs[k] is target and k in kernel.inplace for k in uses)
         return same and (len(uses) == 1 or len(kernel.calls) == 1) and self.types[target] == self.types[node]
 
-    def _lay_out(self, direct: Mapping[Node, Node]) -> tuple[list[Step], list[TensorType], list[int]]:
+    def _lay_out(self) -> tuple[list[Step], list[TensorType], list[int]]:
         steps: list[Step] = []
         scratch: list[TensorType] = []
         scratch_slots: list[int] = []
         if self.resident:
-            for node in self.graph.placeholders.values():
+            for node in self.placeholders.values():
                 self.slot[node] = self._new_block(0, self.last.get(node, 0), self.types[node], node)
         for k, node in enumerate(self.order):
             home = self.home[node]
@@ -456,7 +510,7 @@ class _Planner:
                 slot = self.slot.get(operand)
                 if slot is None or self.last[operand] != k or self.types[operand] != self.types[node]:
                     continue
-                if tile != (self.home[operand] is Home.TILE):
+                if tile != (self.home[operand] is Home.TILE) or operand in self.viewed.get(node, ()):
                     continue
                 others = [p for p, i in enumerate(inputs) if p != position and self.root[i] is operand]
                 if others and not (len(kernel.calls) == 1 and all(inputs[p] is operand and p in kernel.inplace for p in others)):

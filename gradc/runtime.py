@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NoReturn
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from gradc.backends.bound import LongProgram
 from gradc.backends.numpy import Program, Run
+from gradc.backends.targets import Targets, out_arrays, update_targets
 from gradc.errors import (
-    VALUE_ERRORS,
     ArgumentError,
     EvaluationError,
     FeedError,
@@ -26,12 +26,12 @@ from gradc.errors import (
     listed,
     show,
 )
-from gradc.interpret import Needs, check_feeds, evaluate, needs_of
-from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Node, describe, paused_collector, walk
+from gradc.interpret import Needs, cause_of, check_feeds, located, needs_of
+from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Node, as_name, describe, paused_collector, walk
 from gradc.measure import Memory, Profile, memory_of, profile
 from gradc.passes import DEFAULT, PassReport, optimise
 from gradc.plan import Plan, make_plan
-from gradc.types import TensorType, as_integer, as_size, names_in, resolve_shape, show_shape
+from gradc.types import as_integer, as_size, names_in, resolve_shape
 
 _KEPT_PROGRAMS = 256
 _KEPT_ANYWAY = 8
@@ -72,13 +72,13 @@ def compile(
         raise ArgumentError(f"compile: expected a graph, got {type(graph).__name__}")
     if backend != "numpy":
         raise ArgumentError(f"compile: backend {show(backend)} does not exist; there is 'numpy'")
-    updates = dict(updates or {})
+    updates = _update_names(updates)
     wanted = _wanted(graph, outputs, updates)
     _check_updates(graph, updates)
     if cache_size is not None and as_integer(cache_size, "compile: cache_size") < 1:
         raise ArgumentError(f"compile: cache_size is at least 1, got {show(cache_size)}")
-    outputs_of, placeholders = graph.outputs, graph.placeholders
-    roots = {name: outputs_of[name] for name in dict.fromkeys([*wanted, *updates.values()])}
+    named, placeholders = graph.outputs, graph.placeholders
+    roots = {name: named[name] for name in dict.fromkeys([*wanted, *updates.values()])}
     needs = needs_of(placeholders, [*roots.values(), *(placeholders[target] for target in updates)])
     report: list[PassReport] = []
     chosen = DEFAULT if passes is None else passes
@@ -90,23 +90,33 @@ def compile(
 
 
 def _wanted(graph: Graph, outputs: Sequence[str] | str | None, updates: Mapping[str, str]) -> tuple[str, ...]:
-    sources = set(updates.values())
+    sources, known = set(updates.values()), graph.outputs
     if outputs is None:
-        return tuple(name for name in graph.outputs if name not in sources)
-    names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+        return tuple(name for name in known if name not in sources)
+    if not isinstance(outputs, Iterable):
+        raise ArgumentError(f"compile: outputs is a name, or a sequence of names, got {type(outputs).__name__}")
+    names = [as_name(n, "compile: outputs") for n in ((outputs,) if isinstance(outputs, str) else outputs)]
     for name in names:
-        if name not in graph.outputs:
-            raise NamingError(f"compile: {show(name)} is no output; {candidates(name, graph.outputs)}")
+        if name not in known:
+            raise NamingError(f"compile: {name!r} is no output; {candidates(name, known)}")
     return tuple(dict.fromkeys(n for n in names if n not in sources))
 
 
+def _update_names(updates: Mapping[str, str] | None) -> dict[str, str]:
+    if not isinstance(updates, Mapping | None):
+        raise ArgumentError(f"compile: updates is a mapping from placeholders to outputs, got {type(updates).__name__}")
+    named = [[as_name(name, "compile: updates") for name in pair] for pair in (updates or {}).items()]
+    return {target: source for target, source in named}
+
+
 def _check_updates(graph: Graph, updates: Mapping[str, str]) -> None:
+    placeholders, outputs = graph.placeholders, graph.outputs
     for target, source in updates.items():
-        if target not in graph.placeholders:
-            raise NamingError(f"compile: updates names {show(target)}, no placeholder; {candidates(target, graph.placeholders)}")
-        if source not in graph.outputs:
-            raise NamingError(f"compile: updates names {show(source)}, which is no output; {candidates(source, graph.outputs)}")
-        old, new = graph.placeholders[target], graph.outputs[source]
+        if target not in placeholders:
+            raise NamingError(f"compile: updates names {target!r}, which is no placeholder; {candidates(target, placeholders)}")
+        if source not in outputs:
+            raise NamingError(f"compile: updates names {source!r}, which is no output; {candidates(source, outputs)}")
+        old, new = placeholders[target], outputs[source]
         if old.type != new.type:
             raise ArgumentError(
                 f"compile: update of {target!r} ({old.type}) by {source!r} ({new.type}): the types differ{_why_as_wide(old, new)}"
@@ -187,7 +197,8 @@ class Executable:
             FeedError: a feed is missing, unknown, of the wrong shape, or of a dtype that cannot be cast without loss, or an
                 array to write to does not fit; nothing has run then.
             EvaluationError, BoundsError: an op has no value for its operands' values (the inverse of a singular matrix, an
-                index beyond the end); nothing was updated then. The message names the node and the user's line.
+                index beyond the end), or raised what is its cause; nothing was written then. The message names the node and
+                the user's line.
         """
         if feeds.__class__ is dict and not named:
             named = feeds
@@ -209,8 +220,8 @@ class Executable:
                 run = pool.program.bind()
             try:
                 result = run(*arguments)
-            except VALUE_ERRORS as error:
-                raise self._failure(named, error) from None
+            except Exception as error:
+                self._fail(pool, error)
             finally:
                 free.append(run)
             if result is not None:
@@ -222,32 +233,34 @@ class Executable:
         if out is not None and "out" in self._placeholders and "out" not in given:
             return self({**given, "out": out})
         arrays, dims = check_feeds(self._placeholders, given, self._needs, self._updates)
-        self._check_targets(given, arrays)
+        targets = self._check_targets(given, arrays)
         pool = self._pool(tuple([(size, dims[size]) for size in self._sizes]))
         plan = pool.program.plan
-        into = None if out is None else self._check_out(out, given, plan)
-        targets = [given[name] for name in self._updates]
+        into = {} if out is None else self._check_out(out, given, arrays, plan)
         arguments = [arrays[name] for name in self.graph.placeholders]
         try:
             run = pool.free.pop()
         except IndexError:
             run = pool.program.bind()
         try:
-            result: dict[str, Array] = run(*arguments, *targets, into, True)
-        except VALUE_ERRORS as error:
-            raise self._failure(arrays, error) from None
+            result: dict[str, Array] = run(*arguments, *targets.arrays, _at_once(into, plan), True)
+        except Exception as error:
+            self._fail(pool, error)
         finally:
             pool.free.append(run)
+        _copy_into(into, result)
+        targets.finish()
+        result.update(out or {})
         self._newest = pool
         return result
 
-    def _failure(self, feeds: Mapping[str, Any], error: Exception) -> Exception:
-        """The error of a call, found again by the interpreter, which knows the node; the feeds are as they were."""
-        try:
-            evaluate(Graph.of(self.graph.name, self._placeholders, self.graph.outputs), feeds)
-        except VALUE_ERRORS as located:
-            return located
-        return EvaluationError(f"a call of {show(self.graph.name)} failed: {error}")
+    def _fail(self, pool: _Pool, error: Exception) -> NoReturn:
+        """Raise the error of a call as one that names the node."""
+        node = pool.program.node_of(error)
+        raised = EvaluationError(f"a call of {self.graph.name!r} failed: {error}") if node is None else located(node, error)
+        if raised is error:
+            raise error
+        raise raised from cause_of(error)
 
     def _pool(self, key: _Key) -> _Pool:
         return self._programs.get(key) or self._programs.keep(key, _Pool(self._program(dict(key))))
@@ -357,40 +370,29 @@ class Executable:
         given = {name: array.copy() for name, array in arrays.items() if name in self._needs.feeds or self._needs.told}
         arguments = [given[name] for name in self.graph.placeholders]
         plan = self._plan({size: dims[size] for size in self._sizes})
-        try:
-            return profile(plan, arguments, [given[t] for t in self._updates], lambda: self(given), count)
-        except VALUE_ERRORS as error:
-            raise self._failure(given, error) from None
+        return profile(plan, arguments, [given[t] for t in self._updates], lambda: self(given), count)
 
-    def _check_targets(self, given: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    def _check_targets(self, given: Mapping[str, Any], arrays: Mapping[str, Array]) -> Targets:
         """What updates write to: an array, writable, exact in dtype, overlapping no other feed."""
-        for name in self._updates:
-            array, node = given[name], self._placeholders[name]
-            if not isinstance(array, np.ndarray):
-                raise FeedError(f"feed {name!r} is updated in place: expected an array ({node.type}), got {type(array).__name__}")
-            if not array.flags.writeable:
-                raise FeedError(f"feed {name!r} is updated in place, but the array is not writable: pass a copy")
-            for other, against in given.items():
-                if other != name and isinstance(against, np.ndarray) and np.shares_memory(array, against):
-                    raise FeedError(f"feed {name!r} is updated in place, but shares memory with {other!r}: pass a copy of one")
-            if np.may_share_memory(arrays[name], array) and _overlaps_itself(array):
-                raise FeedError(f"feed {name!r} is updated in place, but its entries share memory: pass a copy")
+        return update_targets(self._updates, self._placeholders, given, arrays)
 
-    def _check_out(self, out: Mapping[str, Array], given: Mapping[str, Any], plan: Plan) -> tuple[Array, ...]:
-        unknown = [name for name in out if name not in self._outputs]
-        if unknown:
-            raise FeedError(f"out: {', '.join(map(repr, unknown))} is no output; the outputs are {', '.join(self._outputs)}")
-        into: list[Array] = []
-        for name in self._outputs:
-            node_type = plan.types[self.graph.outputs[name]]
-            shape: tuple[Any, ...] = node_type.shape
-            array = out[name] if name in out else np.empty(shape, node_type.dtype)
-            _check_array(name, array, node_type)
-            others = [*into, *(v for v in given.values() if isinstance(v, np.ndarray))]
-            if any(np.shares_memory(array, other) for other in others):
-                raise FeedError(f"out {name!r}: the array shares memory with a feed or another output: pass another one")
-            into.append(array)
-        return tuple(into)
+    def _check_out(self, out: object, given: Mapping[str, Any], arrays: Mapping[str, Array], plan: Plan) -> dict[str, Array]:
+        """The arrays to write outputs into, by name."""
+        return out_arrays(out, {name: plan.types[node] for name, node in plan.outputs}, given, arrays)
+
+
+def _at_once(into: Mapping[str, Array], plan: Plan) -> tuple[Array, ...] | None:
+    """For the program, an array an output; None where a step may raise after they were begun: they are copied afterwards."""
+    if not into or plan.raises_late:
+        return None
+    types = ((name, plan.types[node]) for name, node in plan.outputs)
+    return tuple(into[name] if name in into else np.empty(t.shape, t.dtype) for name, t in types)
+
+
+def _copy_into(into: Mapping[str, Array], result: Mapping[str, Array]) -> None:
+    for name, array in into.items():
+        if result[name] is not array:
+            np.copyto(array, result[name])
 
 
 class _Pool:
@@ -462,15 +464,3 @@ def _getter(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, 
         return lambda feeds: ()
     (name,) = names
     return lambda feeds: (feeds[name],)
-
-
-def _overlaps_itself(array: Array) -> bool:
-    return any(stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True))
-
-
-def _check_array(name: str, array: object, node_type: TensorType) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype != node_type.dtype or array.shape != node_type.shape:
-        got = f"{array.dtype}{show_shape(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise FeedError(f"out {name!r}: expected an array {node_type}, got {got}")
-    if not array.flags.writeable or not array.flags.c_contiguous:
-        raise FeedError(f"out {name!r}: the array must be writable and C-contiguous")

@@ -13,6 +13,7 @@ HOUSE = (
     "errors",
     "types",
     "ir",
+    "foreign",
     "ops",
     "numpy_api",
     "differentiate",

@@ -97,9 +97,11 @@ def test_an_update_waits_for_readers_and_for_what_may_fail():
     graph, _ = updated(False)
     nodes = [n for n in graph.nodes if n.inputs]
     layout = plan._Layout({n: n.type for n in graph.nodes}, {n: dict(n.attrs) for n in graph.nodes})
-    updates = {"a": graph.outputs["a1"], "b": graph.outputs["b1"]}
-    before = plan._before_updates(graph, nodes, updates, layout)
-    early = ordering.updates_early(nodes, updates.values(), before)
+    updates = [("a", graph.outputs["a1"]), ("b", graph.outputs["b1"])]
+    kernels = {n: plan._kernel(n, {i: i.type for i in (*n.inputs, n)}, dict(n.attrs)) for n in nodes if not layout.is_view(n)}
+    fallible = {n for n, kernel in kernels.items() if plan.may_raise(n, kernel)}
+    before = plan._before_updates(graph, nodes, updates, layout, fallible)
+    early = ordering.updates_early(nodes, [node for _, node in updates], before)
     greedy = [
         search(nodes, [], dict.fromkeys(nodes, 1), before)
         for search in (ordering.greedy_order, ordering.greedy_order_from_the_end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gradc.foreign import is_own, result_of
 from gradc.ir import Array, Node
 from gradc.packing import ALIGNMENT
 from gradc.plan import Home, Plan, nbytes_of
@@ -19,14 +20,14 @@ class ArenaArrays:
         skip = -block.ctypes.data % ALIGNMENT
         self._arena = block[skip : skip + plan.arena_bytes]
         self._arrays: dict[Node | int, Array] = {}
+        self._tilings = {node: tiling for tiling in plan.tilings for node in tiling.nodes}
 
     def scratch(self, number: int) -> Array:
         return self._in_arena(number, self._plan.scratch[number])
 
     def tile(self, node: Node) -> Array:
         """The block of memory that a loop computes a value in, part by part."""
-        tiling = next(t for t in self._plan.tilings if node in t.nodes)
-        return self._in_arena(node, tiling.block_type(self._plan.types[node]))
+        return self._in_arena(node, self._tilings[node].block_type(self._plan.types[node]))
 
     def value(self, node: Node) -> Array:
         """The array of a value in the arena, of a constant, or of a view of one."""
@@ -44,11 +45,21 @@ class ArenaArrays:
     def _make(self, node: Node) -> Array:
         home = self._plan.home[node]
         if home is Home.CONSTANT:
-            return node.op.evaluate(**self._plan.attrs.get(node, {}) or dict(node.attrs))  # type: ignore[no-any-return]
+            return self._constant(node)
         if home is Home.ARENA:
             return self._in_arena(node, self._plan.types[node])
         attrs = self._plan.attrs.get(node, {})
         return node.op.evaluate(self._arrays[node.inputs[0]], **attrs)  # type: ignore[no-any-return]
+
+    def _constant(self, node: Node) -> Array:
+        """A value without operands, read-only: what wrote into it would change every call after."""
+        attrs = self._plan.attrs.get(node, {}) or dict(node.attrs)
+        if is_own(node.op):
+            value: Array = np.asarray(node.op.evaluate(**attrs)).view()
+        else:
+            value = result_of(node, self._plan.types[node], (), attrs)
+        value.setflags(write=False)
+        return value
 
     def _in_arena(self, key: Node | int, array_type: TensorType) -> Array:
         if not nbytes_of(array_type):

@@ -12,7 +12,8 @@ import numpy as np
 from gradc.backends.arena import ArenaArrays
 from gradc.backends.literals import first_array, literal, with_literal_fields
 from gradc.backends.numpy import Emitter, Run, memory_comments, without_warnings
-from gradc.ir import Array, paused_collector
+from gradc.foreign import is_own, result_of
+from gradc.ir import Array, Node, paused_collector
 from gradc.ops.recipes import as_bits, operand_text
 from gradc.plan import COPY, Plan
 from gradc.types import TensorType
@@ -47,7 +48,9 @@ class LongProgram:
         for node, kernel, scratch in plan.steps:
             result, operands = value(node), [value(i) for i in node.inputs]
             if kernel is None:
-                calls.append(partial(_store, result, node.op.evaluate, operands, plan.attrs.get(node, {})))
+                attrs = plan.attrs.get(node, {})
+                evaluate = node.op.evaluate if is_own(node.op) else _watched(node, plan.types[node])
+                calls.append(partial(_store, result, evaluate, operands, attrs))
             elif kernel is COPY:
                 calls.append(partial(np.copyto, result.reshape(operands[0].shape), operands[0]))
             else:
@@ -55,6 +58,25 @@ class LongProgram:
                 for call in plan.calls(node, kernel):
                     calls.append(_binder(with_literal_fields(call))(call.function, operands, result, buffers))
         return without_warnings(_long_run(plan, calls, memory))
+
+    def node_of(self, error: BaseException) -> Node | None:
+        """The node that a call was at when it raised `error`."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code not in _long_run.__code__.co_consts:
+            trace = trace.tb_next
+        if trace is None or "call" not in trace.tb_frame.f_locals:
+            return None
+        made, at = trace.tb_frame.f_locals["calls"], trace.tb_frame.f_locals["call"]
+        number = next(k for k, call in enumerate(made) if call is at)
+        for node, kernel, _ in self.plan.steps:
+            number -= 1 if kernel is None or kernel is COPY else len(list(self.plan.calls(node, kernel)))
+            if number < 0:
+                return node
+        return None
+
+
+def _watched(node: Node, result: TensorType) -> Callable[..., Any]:
+    return lambda *operands, **attrs: result_of(node, result, operands, attrs)
 
 
 def _store(out: Array, evaluate: Callable[..., Any], operands: list[Array], attrs: dict[str, Any]) -> None:

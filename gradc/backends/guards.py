@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,18 @@ def _update_guards(plan: Plan, names: Mapping[Node, str], targets: Mapping[str, 
     groups: dict[TensorType, list[Node]] = {}
     for node in feeds.values():
         groups.setdefault(types[node], []).append(node)
-    alike = [(a, b) for group in groups.values() for a, b in combinations(group, 2) if a in updated or b in updated]
-    if len(alike) > len(feeds):
+    if sum(_pairs(group, updated) for group in groups.values()) > len(feeds):
         return [*writeable, overlap]
+    alike = [(a, b) for group in groups.values() for a, b in combinations(group, 2) if a in updated or b in updated]
     same = [f"{names[a]} is {names[b]}" for a, b in alike]
     views = " or ".join(f"{names[n]}.base is not None" for n in feeds.values())
     return [*writeable, *same, f"({views}) and {overlap}"]
+
+
+def _pairs(group: Sequence[Node], updated: Collection[Node]) -> int:
+    """How many pairs of a group have an updated array in them."""
+    others = sum(node not in updated for node in group)
+    return comb(len(group), 2) - comb(others, 2)
 
 
 def apart(targets: tuple[Array, ...], others: tuple[Array, ...]) -> bool:

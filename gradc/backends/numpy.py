@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from string import Formatter
+from types import CodeType
 from typing import Any
 from unicodedata import normalize
 
@@ -20,14 +21,17 @@ import numpy as np
 from gradc.backends.arena import ArenaArrays
 from gradc.backends.guards import apart, guard_lines
 from gradc.backends.literals import first_array, literal, with_literal_fields
+from gradc.foreign import is_own, result_of
 from gradc.ir import Array, Call, Kernel, Node, call_text
 from gradc.ops.recipes import BITS
-from gradc.plan import COPY, Home, Plan, Step
+from gradc.plan import COPY, Home, Plan, Step, nbytes_of
 from gradc.tiles import Tiling
-from gradc.types import DType
+from gradc.types import DType, TensorType
 
 _VALUE = re.compile(r"[vsuoc]\d\w*|tiles\d+|start|stop|out|checked|run|mark")
 """The names that a program gives to values, and to itself."""
+
+_LARGE_OUTPUT = 1 << 20
 
 
 class Program:
@@ -55,6 +59,18 @@ class Program:
         exec(self._code, scope)
         return without_warnings(scope["run"])
 
+    def node_of(self, error: BaseException) -> Node | None:
+        """The node that a call was at when it raised `error`."""
+        run = next(c for c in self._code.co_consts if isinstance(c, CodeType))
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code is not run:
+            trace = trace.tb_next
+        if trace is None:
+            return None
+        emitter = Emitter(self.plan)
+        emitter.module()
+        return emitter.node_at(trace.tb_lineno)
+
 
 Run = Callable[..., Any]
 
@@ -73,20 +89,26 @@ Part = Callable[[ArenaArrays, int, int], Array]
 class _Loop:
     """A loop over the blocks of a tiling: its lines, the arrays bound before the call, and slices of what comes with it."""
 
-    def __init__(self, tiling: Tiling) -> None:
+    def __init__(self, tiling: Tiling, name: str) -> None:
         self.tiling = tiling
+        self.name = name
         self.parts: dict[str, Part] = {}
         self.slices: dict[str, str] = {}
         self.lines: list[str] = []
+        self.nodes: list[Node] = []
 
     def rounds(self, memory: ArenaArrays) -> list[tuple[Any, ...]]:
         """What each round of the loop works on."""
         return [(a, b, *(part(memory, a, b) for part in self.parts.values())) for a, b in self.tiling.blocks()]
 
-    def text(self, rounds: str) -> list[str]:
-        """The loop as source, over `rounds`."""
+    def text(self) -> list[str]:
+        """The loop as source."""
         body = [*(f"{name} = {text}" for name, text in self.slices.items()), *self.lines]
-        return [f"for {', '.join(('start', 'stop', *self.parts))} in {rounds}:", *(f"    {line}" for line in body)]
+        return [f"for {', '.join(('start', 'stop', *self.parts))} in {self.name}:", *(f"    {line}" for line in body)]
+
+    def nodes_of_lines(self) -> list[Node]:
+        """The node that each line of `text` computes or prepares for."""
+        return [*[self.tiling.nodes[0]] * (1 + len(self.slices)), *self.nodes]
 
 
 class Emitter:
@@ -99,14 +121,21 @@ class Emitter:
         self.bound: dict[str, Callable[[ArenaArrays], Any]] = {}
         self.lines: list[str] = []
         self.marks: list[Node] = []
+        self._nodes: list[Node | None] = []
+        self._head = 0
         self._defined: set[str] = set()
         self._functions: dict[tuple[str, Any], str] = {}
         self._timed = timed
+        self._has_large_outputs = False
         self._loop: _Loop | None = None
-        self._loops = {tiling.nodes[0]: _Loop(tiling) for tiling in plan.tilings}
+        self._loops = {t.nodes[0]: _Loop(t, f"tiles{k}") for k, t in enumerate(plan.tilings, 1)}
+        self._placeholders = plan.graph.placeholders
+        self._output_number: dict[Node, int] = {}
+        for k, (_, node) in enumerate(plan.outputs):
+            self._output_number.setdefault(node, k)
         self.targets = {name: f"u{k}" for k, (name, _) in enumerate(plan.updates, 1)}
         self._local, self._dying = _fresh_values(plan)
-        self._update_of = {node: self.targets[name] for name, node in plan.updates if plan.home.get(node) is Home.UPDATE}
+        self._update_of = {node: self.targets[name] for node, name in plan.direct.items()}
 
     # the module
 
@@ -115,14 +144,25 @@ class Emitter:
             self._enter_loop(step.node)
             self._step(step)
             self._leave_loop(step.node)
+            self._belongs_to(step.node)
         self._copy_outputs()
         self._write_updates()
         returned = "{" + ", ".join(f"{name!r}: {self._output_name(k)}" for k, (name, _) in enumerate(self.plan.outputs)) + "}"
-        feeds = [self.names[n] for n in self.plan.graph.placeholders.values()]
+        feeds = [self.names[n] for n in self._placeholders.values()]
         parameters = [*feeds, *(f"{u}=None" for u in self.targets.values()), "out=None", "checked=False"]
         guards = guard_lines(self.plan, self.names, self.targets, self._dtype)
         head = [f"def run({', '.join(parameters)}):", *guards]
+        self._head = sum(line.count("\n") + 1 for line in head)
         return "\n".join([*head, *(f"    {line}" for line in self.lines), f"    return {returned}", ""])
+
+    def _belongs_to(self, node: Node) -> None:
+        """The lines written since the last such call compute `node`, or prepare for it."""
+        self._nodes += [node] * (len(self.lines) - len(self._nodes))
+
+    def node_at(self, line: int) -> Node | None:
+        """The node that a line of the module computes, counted from 1."""
+        k = line - self._head - 1
+        return self._nodes[k] if 0 <= k < len(self._nodes) else None
 
     # values
 
@@ -212,6 +252,8 @@ class Emitter:
         """Begin the loop that `node` is the first of; what it writes for the caller is made before."""
         if node in self._loops:
             loop = self._loops[node]
+            if not self._update_of.keys().isdisjoint(loop.tiling.nodes):
+                self._new_large_outputs()
             for n in loop.tiling.nodes:
                 if self.plan.home[n] is Home.OUTPUT:
                     self._new_output(n)
@@ -224,24 +266,31 @@ class Emitter:
             self._release(node)
         elif node is loop.tiling.nodes[-1]:
             self._loop = None
-            name = f"tiles{len([b for b in self.bound if b.startswith('tiles')]) + 1}"
-            self.bound[name] = loop.rounds
-            self.lines += loop.text(name)
+            self.bound[loop.name] = loop.rounds
+            self._belongs_to(loop.tiling.nodes[0])
+            self.lines += loop.text()
+            self._nodes += loop.nodes_of_lines()
             for n in loop.tiling.nodes:
                 self._release(n)
 
-    def _emit(self, line: str) -> None:
-        (self.lines if self._loop is None else self._loop.lines).append(line)
+    def _emit(self, line: str, node: Node) -> None:
+        if self._loop is None:
+            self.lines.append(line)
+            return
+        self._loop.lines.append(line)
+        self._loop.nodes.append(node)
 
     def _step(self, step: Step) -> None:
         node, kernel = step.node, step.kernel
+        if node in self._update_of and self._loop is None:
+            self._new_large_outputs()
         if kernel is None:
             operands = ", ".join(self._name(i) for i in node.inputs)
             self._define(self.names[node], f"{self._evaluation(node, fresh=True)}({operands})")
         else:
             self._kernel_step(node, kernel, step.scratch)
         if self._timed:
-            self._emit(f"mark({len(self.marks)})")
+            self._emit(f"mark({len(self.marks)})", node)
             self.marks.append(node)
 
     def _release(self, node: Node) -> None:
@@ -265,7 +314,7 @@ class Emitter:
         for call in self.plan.calls(node, kernel):
             arguments = "".join(self._fill(call, node, scratch))
             line = f"{self._function(call.name, call.function)}({arguments})"
-            self._emit(f"{self._unless_itself(node, call)}{line}")
+            self._emit(f"{self._unless_itself(node, call)}{line}", node)
 
     def _unless_itself(self, node: Node, call: Call) -> str:
         """The condition of a copy that may be one of an updated array onto itself."""
@@ -331,25 +380,34 @@ class Emitter:
         """The global name of a node's evaluation with its attributes bound."""
         attrs = self.plan.attrs.get(node, {})
         pairs = tuple(sorted(attrs.items()))  # by their text as well, which tells 1 from True; by themselves, arrays differ
-        key = (node.op.name, (id(node.op), fresh, repr(pairs), pairs))
+        key = (node.op.name, (id(node.op) if is_own(node.op) else node, fresh, repr(pairs), pairs))
         found = self._functions.get(key)
         if found is None:
-            found = self._functions[key] = self._function(f"{node.op.name}_{len(self._functions)}", _bind(node, attrs, fresh))
+            call = _bind(node, self.plan.types[node], attrs, fresh)
+            found = self._functions[key] = self._function(f"{node.op.name}_{len(self._functions)}", call)
         return found
 
     # results
 
-    def _output_number(self, node: Node) -> int:
-        return next(k for k, (_, n) in enumerate(self.plan.outputs) if n is node)
+    def _is_computed_there(self, k: int) -> bool:
+        """True where the step of an output computes it in the array that is returned; others are copied to theirs."""
+        node = self.plan.outputs[k][1]
+        return self.plan.home[node] is Home.OUTPUT and self._output_number[node] == k
 
     def _output_name(self, k: int) -> str:
-        node = self.plan.outputs[k][1]
-        own = self.plan.home[node] is Home.OUTPUT and self._output_number(node) == k
-        return self.names[node] if own else f"o{k}"
+        return self.names[self.plan.outputs[k][1]] if self._is_computed_there(k) else f"o{k}"
 
     def _new_output(self, node: Node) -> None:
-        k = self._output_number(node)
-        self._define(self.names[node], self._empty(k, node))
+        if self.names[node] not in self._defined:
+            self._define(self.names[node], self._empty(self._output_number[node], node))
+
+    def _new_large_outputs(self) -> None:
+        """Before anything is updated: there may be no room for them."""
+        for k, (_, node) in enumerate(self.plan.outputs if not self._has_large_outputs else ()):
+            name = self._output_name(k)
+            if name not in self._defined and nbytes_of(self.plan.types[node]) >= _LARGE_OUTPUT:
+                self._define(name, self._empty(k, node))
+        self._has_large_outputs = True
 
     def _empty(self, k: int, node: Node) -> str:
         node_type = self.plan.types[node]
@@ -358,20 +416,21 @@ class Emitter:
     def _copy_outputs(self) -> None:
         """Outputs that are feeds, constants, views, or named twice: a copy each, so that nothing is aliased."""
         for k, (_, node) in enumerate(self.plan.outputs):
+            if self._is_computed_there(k):
+                continue
             name = self._output_name(k)
             if name not in self._defined:
                 self._define(name, self._empty(k, node))
-                self.lines.append(f"copyto({name}, {self._name(node)})")
+            self.lines.append(f"copyto({name}, {self._name(node)})")
 
     def _write_updates(self) -> None:
-        """Updates that were not computed in place; sources that another update overwrites are copied first."""
-        targets = {self.plan.graph.placeholders.get(name) for name, _ in self.plan.updates}
+        """Updates that were not computed in place; sources that one of them overwrites are copied first."""
+        copied = [(name, node) for name, node in self.plan.updates if self.plan.direct.get(node) != name]
+        overwritten = {self._placeholders.get(name) for name, _ in copied}
         pending: list[tuple[str, str]] = []
-        for name, node in self.plan.updates:
-            if node in self._update_of and self._update_of[node] == self.targets[name]:
-                continue
+        for name, node in copied:
             source = self._name(node)
-            if self.plan.root[node] in targets or node in self._update_of:
+            if self.plan.root[node] in overwritten:
                 self._define(f"c{len(pending)}", f"{self._function('copy', np.array)}({source})")
                 source = f"c{len(pending)}"
             pending.append((self.targets[name], source))
@@ -391,8 +450,10 @@ def _fresh_values(plan: Plan) -> tuple[dict[Node, list[Node]], dict[Node, list[N
     return local, dying
 
 
-def _bind(node: Node, attrs: dict[str, Any], fresh: bool) -> Callable[..., Any]:
+def _bind(node: Node, result: TensorType, attrs: dict[str, Any], fresh: bool) -> Callable[..., Any]:
     evaluate = node.op.evaluate
+    if not is_own(node.op):
+        return lambda *operands: result_of(node, result, operands, attrs)
     if not fresh:
         return (lambda *operands: evaluate(*operands, **attrs)) if attrs else evaluate
 
@@ -409,7 +470,7 @@ def memory_comments(plan: Plan) -> list[str]:
     for node, k in numbers.items():
         where = _where(plan, node, numbers)
         lines.append(f"# v{k:<4} {call_text(node, numbers):<44} {plan.types[node]!s:<20} {where}")
-    return lines
+    return [" ".join(line.splitlines()) for line in lines]
 
 
 def _where(plan: Plan, node: Node, numbers: Mapping[Node, int]) -> str:

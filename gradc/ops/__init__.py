@@ -1,5 +1,6 @@
 """The ops: importing this package fills the registry. Each module says in its `__all__` what users call by name."""
 
+from gradc.foreign import know_own_ops
 from gradc.ops import (
     activations,
     choice,
@@ -59,6 +60,8 @@ from gradc.ops.special import *  # noqa: F403
 from gradc.ops.spectra import *  # noqa: F403
 from gradc.ops.statistics import *  # noqa: F403
 from gradc.ops.windows import *  # noqa: F403
+
+know_own_ops()
 
 __all__ = [
     "abs",

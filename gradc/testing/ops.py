@@ -16,7 +16,8 @@ import numpy as np
 from gradc.differentiate import differentiate
 from gradc.errors import ArgumentError, CheckError, GradcError, NoGradientError
 from gradc.interpret import evaluate
-from gradc.ir import FUNCTIONS, Array, Function, Graph, Node, Op, verify
+from gradc.ir import FUNCTIONS, Array, Function, Graph, Node, Op, apply, verify
+from gradc.ops.declare import call
 from gradc.ops.samples import At, Sample
 from gradc.passes import EXACT, NONE
 from gradc.runtime import Executable, compile
@@ -245,6 +246,25 @@ def _check_value(subject: Subject, options: Options) -> None:
     _check_against_numpy(subject)
     for executable in (subject.compiled, compile(subject.joint, passes=EXACT)):
         _equal(executable(subject.feeds), subject.values, "compiled and evaluated values differ")
+    _check_in_place(subject)
+
+
+def _check_in_place(subject: Subject) -> None:
+    """The value where it is computed in the memory of an operand: of one after the other of those that the kernel offers."""
+    op = subject.kit.function.build
+    nodes = [n for n in subject.graph.nodes if n.op is op]
+    if not isinstance(op, Op) or op.kernel is None or len(nodes) != 1:
+        return
+    [node] = nodes
+    kernel = op.kernel([i.type for i in node.inputs], node.type, dict(node.attrs))
+    for k in kernel.inplace if kernel is not None else ():
+        if node.inputs[k].type != node.type or node.dtype.kind == "b":
+            continue  # its memory does not fit; or no op copies it
+        operands = [call("positive", i) if j == k else i for j, i in enumerate(node.inputs)]
+        result = call("positive", apply(op, tuple(operands), node.attrs))  # an output would be in memory of its own
+        graph = Graph.of(op.name, subject.graph.placeholders, {"y": result})
+        found = compile(graph, passes=NONE)(subject.feeds)
+        _equal(found, values_of(graph, subject.feeds), f"computed in the memory of operand {k}, it has other values")
 
 
 def _check_against_numpy(subject: Subject) -> None:
