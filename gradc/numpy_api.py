@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from typing import Any
 
 import numpy as np
@@ -132,12 +132,24 @@ def _unsupported(asked: str, instead: str) -> UnsupportedError:
 
 def _called(asked: str, build: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What `build` makes of the arguments of `asked`; one that it does not take is an error about that function."""
+    given = {k: v for k, v in kwargs.items() if v is not _NOT_GIVEN}
+    if any(a is _NOT_GIVEN for a in args):
+        args = _with_defaults(build, args)
     try:
-        return build(*args, **kwargs)
+        return build(*args, **given)
     except TypeError as error:
         if isinstance(error, GradcError) or "argument" not in str(error):
             raise
         raise UnsupportedError(f"{asked} on a node: {error}\n  at {user_origin().location}") from None
+
+
+_NOT_GIVEN = np._NoValue  # NumPy's default of options, which wrappers of its functions pass on
+
+
+def _with_defaults(build: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """`args` with the default of each parameter for which NumPy's mark of an option that is not given was passed on."""
+    parameters = tuple(inspect.signature(build).parameters.values())
+    return tuple(p.default if a is _NOT_GIVEN else a for a, p in zip_longest(args, parameters[: len(args)]))
 
 
 NUMPY["__array_ufunc__"] = array_ufunc

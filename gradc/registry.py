@@ -73,6 +73,10 @@ every optimisation level:
 - An adjoint that `where` or another mask has set to zero stays exactly zero through every singular rule after it:
   `where(x > 0, sqrt(x), 0)` has the gradient 0 for x <= 0, never NaN. In products of matrices too, entry by entry: a row that
   `where` left out may be NaN, and the weights' gradient is not.
+- A factor that is an infinite constant has the slope 0: the product is infinite for every operand but 0, and what is made of it
+  does not change. So logits that are left out by -inf may be scaled by variables: `softmax(where(mask, x, -inf) / t)`.
+- Of no entries (`where=` that chooses none, NaN only) a mean or a variance is NaN, and its derivatives are 0.
+- float16 is added up in float32 wherever many entries meet.
 - `det` has its cofactors as adjoint, also where it is singular. Eigenvalues and singular values that are equal to rounding share
   their adjoints; a singular value that is 0 has none; eigenvectors do not turn into others of the same eigenvalue. The adjoint
   of `cholesky`, `eigh` and `eigvalsh` is that of a function of symmetric matrices, and symmetric.

@@ -1,5 +1,6 @@
 """Reductions, products and scans: exact values and derivatives where it is easy to be wrong, dtypes, refusals."""
 
+import inspect
 import itertools
 import warnings
 from operator import attrgetter
@@ -11,6 +12,7 @@ import pytest
 import gradc as gc
 from gradc.errors import ArgumentError, GradcError, ShapeError, TraceError, UnsupportedError
 from gradc.interpret import evaluate
+from gradc.ir import NUMPY
 from gradc.ops.products import mixed_products, other_products
 from gradc.ops.scan import recur
 
@@ -265,8 +267,8 @@ def test_vector_norms_over_any_axes():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda x: np.linalg.norm(x, -3), "positive number, got -3"),
-        (lambda x: np.linalg.norm(x, "fro"), "positive number, got 'fro'"),
+        (lambda x: np.linalg.norm(x, np.nan), "None or a number, got nan"),
+        (lambda x: np.linalg.norm(x, "fro"), "None or a number, got 'fro'"),
         (lambda x: np.linalg.norm(np.expand_dims(x, 0), 5), "got 5"),
         (lambda x: np.linalg.norm(np.expand_dims(x, (0, 1)), 1), "neither a vector nor a matrix"),
         (lambda x: np.linalg.norm(x, axis=(0, 0)), "same axis twice"),
@@ -593,6 +595,103 @@ def test_a_dtype_can_be_asked_for(name):
     wanted = function(x, 0, np.float64)
     assert y.dtype == wanted.dtype
     np.testing.assert_array_equal(evaluate(graph, {"x": x})[y], wanted)
+
+
+ADDING = ["sum", "prod", "nansum", "nanprod", "cumsum", "cumprod", "nancumsum", "nancumprod", "cumulative_sum", "cumulative_prod"]
+
+
+@pytest.mark.parametrize("of", ["int8", "uint8", "int64", "float32", "float64", "bool"])
+@pytest.mark.parametrize("name", ADDING)
+def test_a_narrower_dtype_is_kept_and_wraps_as_numpys(name, of):
+    function = getattr(np, name)
+    x = np.array([1, 100, 0, 1, 120, 3]).astype(of)
+    for dtype in DTYPES:
+        graph = gc.Graph("g")
+        y = graph.output("y", function(graph.placeholder("x", x.shape, of), dtype=dtype))
+        wanted = function(x, dtype=dtype)
+        assert y.dtype == wanted.dtype
+        for passes in (gc.passes.NONE, gc.passes.DEFAULT):
+            value = gc.compile(graph, passes=passes)(x=x)["y"]
+            np.testing.assert_allclose(value, wanted, rtol=1e-3 if dtype == "float16" else 0)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint16", "bool", "float32", "float16", "float64"])
+@pytest.mark.parametrize("name", [name for name in ADDING if name.startswith("nan")])
+def test_nan_is_replaced_before_the_cast(name, dtype):
+    function = getattr(np, name)
+    x = np.array([[1, np.nan, 2.7], [np.nan, 5.2, np.nan]])
+    for options in ({}, {"axis": 0}, {"axis": -1}):
+        graph = gc.Graph("g")
+        y = graph.output("y", function(graph.placeholder("x", x.shape), dtype=dtype, **options))
+        wanted = function(x, dtype=dtype, **options)
+        assert y.dtype == wanted.dtype
+        np.testing.assert_allclose(gc.compile(graph)(x=x)["y"], wanted, rtol=1e-3)
+        if np.dtype(dtype).kind == "f":
+            gradient = gc.compile(gc.differentiate(graph, "x"))(x=x)["d_y/d_x"]
+            assert gradient.dtype == np.float64 and (gradient[np.isnan(x)] == 0).all() and (gradient[0, 0] > 0)
+
+
+def marked_options(function):
+    """The options for which NumPy tells "not given" by a mark of its own."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.default is np._NoValue and p.name not in ("axes", "axis")]
+
+
+REDUCING = [f for f in NUMPY if getattr(f, "__module__", "") in ("numpy", "numpy.linalg") and not isinstance(f, np.ufunc)]
+REDUCING = [f for f in REDUCING if inspect.isfunction(f) or hasattr(f, "__wrapped__")]
+MARKED = {f.__name__: f for f in REDUCING if marked_options(f) and f is not np.clip}
+
+
+def test_every_function_with_marks_is_found():
+    assert set(MARKED) >= {"sum", "prod", "max", "min", "mean", "var", "std", "ptp", "any", "all", "argmax", "argmin", "average"}
+    assert set(MARKED) >= {"nansum", "nanprod", "nanmean", "nanmax", "nanmin", "nanvar", "nanstd", "diff", "pinv"}
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_numpys_mark_of_an_option_that_is_not_given(name):
+    """Wrappers of NumPy's functions pass it on, by name and by position: it means nothing, as in NumPy."""
+    function, x = MARKED[name], np.array([[1.5, -2.0, 0.5], [0.5, 4.0, -1.0]])
+    marked = marked_options(function)
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    by_position = [p.default for p in itertools.takewhile(lambda p: p.kind is p.POSITIONAL_OR_KEYWORD, parameters)]
+    by_name = [dict.fromkeys(marked, np._NoValue), *({option: np._NoValue} for option in marked)]
+    for positional, named in (([] if name == "pinv" else by_position, {}), *(([], options) for options in by_name)):
+        graph = gc.Graph("g")
+        graph.output("y", function(graph.placeholder("x", x.shape), *positional, **named))
+        np.testing.assert_array_equal(gc.compile(graph)(x=x)["y"], function(x))
+
+
+@pytest.mark.parametrize("ufunc", [np.add, np.multiply, np.maximum, np.minimum])
+def test_marks_in_methods_of_ufuncs(ufunc):
+    x = np.array([[1.5, -2.0, 0.5], [0.5, 4.0, -1.0]])
+    graph = gc.Graph("g")
+    graph.output("y", ufunc.reduce(graph.placeholder("x", x.shape), initial=np._NoValue))
+    np.testing.assert_array_equal(gc.compile(graph)(x=x)["y"], ufunc.reduce(x))
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "nansum", "nanprod", "nanmax", "nanmin"])
+def test_initial_values_are_cast_to_the_results_dtype(name):
+    function = getattr(np, name)
+    for x in (np.array([1, 2]), np.array([1, 2], "int8"), np.array([1, 2], "float32"), np.array([True, False])):
+        for initial in (0, 1, 2.5, np.float64(1.5)):
+            graph = gc.Graph("g")
+            y = graph.output("y", function(graph.placeholder("x", x.shape, x.dtype), initial=initial))
+            wanted = function(x, initial=initial)
+            assert y.dtype == wanted.dtype
+            assert gc.compile(graph)(x=x)["y"] == wanted
+    with pytest.raises(GradcError, match="300"):
+        np.max(gc.Graph("g").placeholder("x", 3, "int8"), initial=300)
+
+
+@pytest.mark.parametrize("p", [-0.5, -1, -2, -3.0])
+@pytest.mark.parametrize("x", [[1.0, -2.0, 3.0], [1e-200, 2e-200, 1.0], [1e200, 3e200, 2e250], [0.5, -1e-300, 7.0]])
+def test_norms_of_negative_order(x, p):
+    sizes = [abs(mp.mpf(v)) for v in x]
+    norm = mp.fsum(v**p for v in sizes) ** (mp.mpf(1) / p)
+    value, gradient = derivatives(lambda v: np.linalg.norm(v, p), np.array(x))
+    np.testing.assert_allclose(value, float(norm), rtol=1e-15)
+    slopes = [float(mp.sign(mp.mpf(v)) * (s / norm) ** (p - 1)) for v, s in zip(x, sizes, strict=True)]
+    np.testing.assert_allclose(gradient, slopes, rtol=3e-15)
 
 
 def test_the_mean_of_float16_does_not_overflow_on_the_way():

@@ -139,10 +139,38 @@ subtract = elementwise(
         at(_NAN, 1.0, value=_NAN, adjoints=(1.0, -1.0), why="linear, whatever the value"),
     ),
 )
+
+MOST_LOOKED_AT = 64
+"""How many nodes of a factor are looked at for infinite constants."""
+
+
+def _brings_infinity(factor: Node) -> bool:
+    """True where entries of a factor may be infinite by a constant that is: -inf for what a mask leaves out."""
+    pending, left = [factor], MOST_LOOKED_AT
+    while pending and left:
+        node, left = pending.pop(), left - 1
+        if node.op is CONSTANT:
+            if node.dtype.kind == "f" and np.isinf(node.attr("value").array).any():
+                return True
+        elif node.op.view or node.op in (multiply, divide) or (node.op.elementwise and node.op.linear):
+            pending.extend(node.inputs)
+    return False
+
+
+def _slope(value: Node, factor: Node, x: Node) -> Node:
+    """`value`, the slope of a product in `x`, and 0 where the other `factor` is an infinite constant.
+
+    There the product is infinite for every x but 0, and what is made of it does not change: softmax weighs -inf with an exact 0.
+    """
+    if not _brings_infinity(factor):
+        return value
+    return where(isinf(factor), stop_gradient(0 / x), value)
+
+
 multiply = elementwise(
     "multiply",
     np.multiply,
-    partials=(lambda x, y, out: y, lambda x, y, out: x),
+    partials=(lambda x, y, out: _slope(y, y, x), lambda x, y, out: _slope(x, x, y)),
     commutative=True,
     symbolic="a * b",
     samples=reals(-3, 3, operands=2),
@@ -156,7 +184,7 @@ multiply = elementwise(
 divide = elementwise(
     "divide",
     np.divide,
-    rules=(lambda g, out, x, y: g / y, lambda g, out, x, y: -(g / y) * out),
+    rules=(lambda g, out, x, y: g / y, lambda g, out, x, y: -(g / y) * _slope(out, x, y)),
     symbolic="a / b",
     samples=ranges((-3, 3), (0.5, 2)),
     edges=(

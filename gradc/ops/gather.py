@@ -226,6 +226,11 @@ def add_into(out: Array, values: Array, index: Array, axis: int, count: int) -> 
 
     NumPy adds fast at positions in a vector, 3 to 4 times as fast as whole rows; so rows are spelled out, a chunk at a time.
     """
+    if out.dtype == np.float16:  # it counts to 2048 only
+        wide = out.astype(np.float32)
+        add_into(wide, values, index, axis, count)
+        np.copyto(out, wide, "same_kind")
+        return
     if out.ndim == count:
         np.add.at(out.reshape(-1), index.reshape(-1), values.reshape(-1))
         return

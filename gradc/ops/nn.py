@@ -11,10 +11,10 @@ from gradc.errors import ArgumentError, DTypeError, ShapeError, show
 from gradc.ir import Call, Node, Op, apply, constant, lift
 from gradc.ops.activations import sigmoid, sigmoid_slope
 from gradc.ops.declare import call, elementwise, function
-from gradc.ops.elementwise import exp, floating, greater, isinf, log, logical_and, logical_not, select, stop_gradient, where
+from gradc.ops.elementwise import exp, floating, greater, isinf, log, logical_and, logical_not, select, where
 from gradc.ops.indexing import pick_op
 from gradc.ops.recipes import do, recipe
-from gradc.ops.reduction import any_, below, max_, reduced_shape, sum_
+from gradc.ops.reduction import any_, below, is_empty, maximum_of, narrowed, one_for_nothing, reduced_shape, sum_, widened
 from gradc.ops.samples import Sample, at, cases, normal, points, ranges, reals, sample, uniform
 from gradc.types import Size, as_number, normalize_axes, show_shape
 
@@ -49,13 +49,8 @@ def _softmax_samples() -> list[Sample]:
 
 def _shifted(node: Node, axes: tuple[int, ...]) -> tuple[Node, Node]:
     """`node` less its maximum, and the sum of its exponentials: the maximum cancels, so it carries no gradient."""
-    shifted = below(node, stop_gradient(max_(node, axes, keepdims=True)))
+    shifted = below(node, maximum_of(node, axes))
     return shifted, sum_(exp(shifted), axes, keepdims=True)
-
-
-def is_empty(node: Node, axes: tuple[int, ...]) -> bool:
-    """True where a slice over `axes` has no entries."""
-    return any(node.shape[a] == 0 for a in axes)
 
 
 @function(
@@ -79,8 +74,8 @@ def softmax(x: Any, axis: Any = -1) -> Node:
     axes = normalize_axes(axis, node.ndim, "softmax")
     if is_empty(node, axes):
         return node
-    shifted, total = _shifted(node, axes)
-    return exp(shifted) / total
+    shifted, total = _shifted(widened(node), axes)
+    return narrowed(exp(shifted) / total, node)
 
 
 @function(
@@ -98,8 +93,8 @@ def log_softmax(x: Any, axis: Any = -1) -> Node:
     axes = normalize_axes(axis, node.ndim, "log_softmax")
     if is_empty(node, axes):
         return node
-    shifted, total = _shifted(node, axes)
-    return shifted - log(total)
+    shifted, total = _shifted(widened(node), axes)
+    return narrowed(shifted - log(total), node)
 
 
 # --- losses ------------------------------------------------------------------------------------------
@@ -153,10 +148,11 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Node:
             f"{show_shape(x.shape[:-1])} nor as rows {show_shape(x.shape)}"
         )
     if y.shape == x.shape and y.dtype.kind == "f":
-        return -sum_(weighted(y, log_softmax(x)), -1)
-    shifted, total = _shifted(x, (x.ndim - 1,))
+        rows = weighted(widened(y), log_softmax(widened(x)))
+        return (-sum_(rows, -1)).astype(np.promote_types(x.dtype, y.dtype))
+    shifted, total = _shifted(widened(x), (x.ndim - 1,))
     log_total = call("reshape", log(total), reduced_shape(total.shape, (x.ndim - 1,), False))
-    return log_total - apply(pick_op, (shifted, y))
+    return narrowed(log_total - apply(pick_op, (shifted, y)), x)
 
 
 # both are written about h - y, h = 1 where x > 0 and 0 elsewhere: for labels 0 and 1 nothing cancels
@@ -363,7 +359,10 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, scale: Any = None, causa
         ShapeError: the operands do not fit.
         DTypeError: the mask holds no booleans.
     """
-    query, key, value = (floating(x, "attention") for x in lift((q, k, v), "attention"))
+    given = [floating(x, "attention") for x in lift((q, k, v), "attention")]
+    query, key, value = map(widened, given)
+    scaling = () if scale is None else (scale.dtype if isinstance(scale, Node) else scale,)
+    dtype = np.result_type(*(x.dtype for x in given), *scaling)
     shapes = ", ".join(show_shape(x.shape) for x in (query, key, value))
     if min(query.ndim, key.ndim, value.ndim) < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         raise ShapeError(f"attention: expected (..., queries, width), (..., keys, width), (..., keys, values), got {shapes}")
@@ -376,20 +375,21 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, scale: Any = None, causa
         scale = 1 / np.sqrt(call("dimension", width, query.dtype)) if not isinstance(width, int) else 1 / math.sqrt(width or 1)
     scores: Node = (query * scale) @ key.mT
     if keys == 0:
-        return scores @ value
+        return (scores @ value).astype(dtype)
     if seen is not None:
         scores = where(seen, scores, -_INF)
     weights, total = _weights(scores, seen is not None)
     found: Node = (weights @ value) / total
-    return found
+    return found.astype(dtype)
 
 
 def _weights(scores: Node, hidden: bool) -> tuple[Node, Node]:
     """The exponentials of a row and their sum, by which the product with the values is divided; 0 and 1 where all is hidden."""
-    top = stop_gradient(max_(scores, -1, keepdims=True))
+    last = (scores.ndim - 1,)
+    top = maximum_of(scores, last)
     if not hidden:
         weights = exp(below(scores, top))
-        return weights, sum_(weights, -1, keepdims=True)
+        return weights, one_for_nothing(sum_(weights, -1, keepdims=True), scores, last)
     weights = exp(below(scores, where(call("equal", top, -_INF), 0, top)))
     total = sum_(weights, -1, keepdims=True)
     return weights, total + call("equal", total, 0).astype(total.dtype)

@@ -11,9 +11,9 @@ import numpy as np
 from gradc.errors import ArgumentError, ShapeError, show
 from gradc.ir import Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import call, function, op
-from gradc.ops.nn import is_empty, positive
+from gradc.ops.nn import positive
 from gradc.ops.norms import scale_of, unit, vector_norm
-from gradc.ops.reduction import floating_wide, narrowed, reduced_shape, sum_
+from gradc.ops.reduction import floating_wide, is_empty, narrowed, reduced_shape, sum_
 from gradc.ops.samples import Sample, at, cases, normal, sample
 from gradc.types import Shape, Size, TensorType, normalize_axes, normalize_axis, show_shape, size_of
 

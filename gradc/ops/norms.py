@@ -18,7 +18,7 @@ from gradc.errors import ArgumentError, ShapeError, show
 from gradc.ir import Call, Kernel, Node, apply, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.elementwise import abs_, power, safe_divide, select, sign
-from gradc.ops.reduction import kept, max_, min_, narrowed, reduced_shape, reduction_samples, sum_
+from gradc.ops.reduction import kept, max_, may_be_empty, min_, narrowed, reduced_shape, reduction_samples, sum_
 from gradc.ops.samples import Sample, at, normal, sample
 from gradc.types import TensorType, normalize_axes, normalize_axis, show_shape
 
@@ -52,9 +52,13 @@ def _within(values: Array, low: float, high: float) -> bool:
     return not values.size or bool(values.min() > low and values.max() <= high)
 
 
-def scale_of(x: Array, axes: tuple[int, ...]) -> Array:
-    """A power of two beside the largest entry of each slice, so that dividing by it is exact; 1 for zero and infinity."""
-    top = np.abs(x).max(axes, keepdims=True, initial=0)
+def scale_of(x: Array, axes: tuple[int, ...], smallest: bool = False) -> Array:
+    """A power of two beside the largest entry of each slice, or the smallest, so that dividing by it is exact.
+
+    It is 1 where that is zero or infinite.
+    """
+    size = np.abs(x)
+    top = size.min(axes, keepdims=True, initial=_INF) if smallest else size.max(axes, keepdims=True, initial=0)
     scale: Array = np.ldexp(np.ones_like(top), np.frexp(top)[1] - 1)
     return np.where((top > 0) & np.isfinite(top), scale, 1)
 
@@ -82,7 +86,7 @@ def root_of_squares(
 
 
 def root_of_powers(x: Array, out: Any, powers: Array, axes: tuple[int, ...], keepdims: bool, p: float) -> None:
-    """Into `out`: sum(|x|**p) ** (1/p) over `axes`; `powers` is scratch."""
+    """Into `out`: sum(|x|**p) ** (1/p) over `axes`; `powers` is scratch. Below p = 0 the smallest entry counts most."""
 
     def summed(values: Array) -> None:
         np.absolute(values, powers)
@@ -90,7 +94,7 @@ def root_of_powers(x: Array, out: Any, powers: Array, axes: tuple[int, ...], kee
         _sum_over(powers, axes, None, out, keepdims)
 
     summed(x)
-    scale = None if _within(out, *_range(out.dtype)) else scale_of(x, axes)
+    scale = None if _within(out, *_range(out.dtype)) else scale_of(x, axes, p < 0)
     if scale is not None:
         summed(x / scale)
     np.power(out, np.reciprocal(p, dtype=out.dtype), out)
@@ -176,9 +180,12 @@ def _infer_norm(x: TensorType, *, axes: tuple[int, ...], keepdims: bool, **attrs
 
 
 def _power_slope(x: Node, size: Node, axes: tuple[int, ...], p: float) -> Node:
-    """sign(x) (|x| / size)**(p - 1), and 0 where x is 0, which is its value or the least of its subgradients."""
+    """sign(x) (|x| / size)**(p - 1), and 0 where x is 0, which is its value or the least of its subgradients.
+
+    Below p = 0 the norm is 0 as soon as one entry is; then it is 0 for the others too.
+    """
     share = unit(x, size, axes)
-    return select(call("not_equal", x, 0), sign(share) * power(abs_(share), p - 1))
+    return select(call("not_equal", x if p > 0 else size, 0), sign(share) * power(abs_(share), p - 1))
 
 
 def _unit_slope(x: Node, size: Node, axes: tuple[int, ...], flat: bool) -> Node:
@@ -209,11 +216,11 @@ def _vector_norm(node: Node, p: Any, axes: tuple[int, ...], keepdims: bool, flat
     if p == 0:
         return sum_(call("not_equal", node, 0).astype(node.dtype), axes, keepdims=keepdims)
     if p == _INF:
-        return max_(abs_(node), axes, keepdims=keepdims, initial=0 if any(node.shape[a] == 0 for a in axes) else None)
+        return max_(abs_(node), axes, keepdims=keepdims, initial=0 if may_be_empty(node, axes) else None)
     if p == -_INF:
         return min_(abs_(node), axes, keepdims=keepdims)
-    if not isinstance(p, (int, float, np.integer, np.floating)) or not p > 0:
-        raise ArgumentError(f"norm: the order of a vector's norm is None, inf, -inf, 0 or a positive number, got {show(p)}")
+    if not isinstance(p, (int, float, np.integer, np.floating)) or p != p:
+        raise ArgumentError(f"norm: the order of a vector's norm is None or a number, got {show(p)}")
     return apply(norm_p, (node,), (("axes", axes), ("keepdims", keepdims), ("p", float(p))))
 
 
@@ -230,7 +237,7 @@ def _matrix_norm(node: Node, p: Any, axes: tuple[int, int], keepdims: bool) -> N
     if not np.isscalar(p) or p not in _BY_COLUMN:
         raise ArgumentError(f"norm: the order of a matrix's norm is None, 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {show(p)}")
     added, chosen = (rows, columns) if abs(p) == 1 else (columns, rows)
-    empty = p > 0 and node.shape[chosen] == 0
+    empty = p > 0 and may_be_empty(node, (chosen,))
     found = _BY_COLUMN[p](sum_(abs_(node), added, keepdims=True), chosen, keepdims=True, initial=0 if empty else None)
     return found if keepdims else call("reshape", found, reduced_shape(node.shape, both, False))
 
@@ -239,8 +246,15 @@ def _singular_norm(node: Node, p: Any, axes: tuple[int, int], keepdims: bool) ->
     """The largest, the smallest, or the sum of the singular values."""
     rest = tuple(k for k in range(node.ndim) if k not in axes)
     values = call("svdvals", call("transpose", node, (*rest, *axes)))
-    found = call({2: "max", -2: "min", "nuc": "sum"}[p], values, -1)
+    found = sum_(values, -1) if p == "nuc" else _extreme_value(values, p)
     return call("reshape", found, reduced_shape(node.shape, axes, True)) if keepdims else found
+
+
+def _extreme_value(values: Node, p: int) -> Node:
+    """The largest of singular values, 0 of none, or the smallest."""
+    if p == -2:
+        return min_(values, -1)
+    return max_(values, -1, initial=0 if may_be_empty(values, (values.ndim - 1,)) else None)
 
 
 def _norm_samples() -> list[Sample]:
@@ -257,6 +271,7 @@ def _norm_samples() -> list[Sample]:
     return [
         *[s for s in reduction_samples(0.5, 2, tuples=False)() if s.arrays[0].ndim or not s.attrs],
         *orders(1, 2, 3, 2.5, _INF, -_INF, 0),
+        *orders(-1, -2.5),
         *orders(4.0, axis=-1, keepdims=True),
         *matrices,
         *singular,
@@ -280,6 +295,9 @@ _NORM_EDGES = (
     at([2.0, -2.0], value=2.0, adjoints=([0.5, -0.5],), ord=-_INF, why="ties share equally"),
     at([0.0, 0.0], value=0.0, adjoints=([0.0, 0.0],), ord=3),
     at([2.0, 0.0], value=1.0, adjoints=([0.0, 0.0],), ord=0, why="it counts"),
+    at([1.0, 2.0], value=2 / 3, adjoints=([4 / 9, 1 / 9],), ord=-1),
+    at([2.0, 0.0], value=0.0, adjoints=([0.0, 0.0],), ord=-1, why="flat in the one, a kink in the other"),
+    at([3 * 2.0**-600, 6 * 2.0**-600], value=2.0**-599, adjoints=([4 / 9, 1 / 9],), ord=-1, why="no power overflows"),
     at(np.zeros((2, 2)).tolist(), value=0.0, adjoints=(np.zeros((2, 2)).tolist(),), ord="nuc", why="least norm of the unit ball"),
     at([[2.0, 0.0], [0.0, 2.0]], value=2.0, adjoints=([[0.5, 0.0], [0.0, 0.5]],), ord=2, why="equal singular values share"),
 )
@@ -290,7 +308,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> N
     """`np.linalg.norm`: of all entries, of vectors (`axis` an integer) or of matrices (`axis` a pair).
 
     Args:
-        ord: of vectors None or 2, inf, -inf, 0, or any positive number; of matrices None or "fro", 1, -1, inf, -inf, and
+        ord: of vectors None or 2, inf, -inf, 0, or any other number; of matrices None or "fro", 1, -1, inf, -inf, and
             by singular values 2, -2, "nuc".
 
     Raises:

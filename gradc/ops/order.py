@@ -30,7 +30,7 @@ from gradc.ops.reduction import (
 from gradc.ops.samples import Sample, at, cases, normal, sample
 from gradc.ops.scan import scan_samples
 from gradc.ops.shaping import add_n
-from gradc.types import Dim, DType, TensorType, normalize_axes, normalize_axis
+from gradc.types import Dim, DType, TensorType, least_size, normalize_axes, normalize_axis
 
 __all__ = [
     "argsort",
@@ -288,7 +288,7 @@ def median(x: Any, axis: Any = None, out: Any = None, overwrite_input: bool = Fa
     axes = normalize_axes(axis, given.ndim, "median")
     flat = joined_last(floating_wide(given, "median"), axes)
     n = flat.shape[-1]
-    low, high = ((n - 1) // 2, n // 2)
+    low, high = n - least_size(n, n // 2 + 1), n // 2  # of nothing the places are 0, and the ranks NaN
     middle = order_statistics(flat, (low, high) if low != high else (low,))
     result = narrowed(middle[0] if low == high else (middle[0] + middle[1]) / 2, given)
     return call("reshape", result, reduced_shape(given.shape, axes, True)) if keepdims else result

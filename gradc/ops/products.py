@@ -18,6 +18,8 @@ from gradc.ir import Call, Kernel, Node, apply
 from gradc.ops.declare import function, op
 from gradc.ops.reduction import (
     infer_as,
+    initial_of,
+    is_half,
     joined_last,
     kept,
     masked,
@@ -27,6 +29,7 @@ from gradc.ops.reduction import (
     reduction_samples,
     split_last,
     sum_,
+    widened,
     with_nan,
     without_nan,
 )
@@ -257,9 +260,11 @@ def prod(
     x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = None
 ) -> Node:
     """`np.prod` over `axis`. Derivatives are right with zeros and where partial products overflow, to every order."""
-    product = reduce_node(prod_op, masked(operand(x, "prod", dtype, out), where, 1), axis, keepdims)
-    product = product if dtype is None else product.astype(dtype)  # small integers are multiplied as int64, and wrap the same
-    return product if initial is None else product * initial
+    node = operand(x, "prod", dtype, out)
+    product = reduce_node(prod_op, widened(masked(node, where, 1)), axis, keepdims)
+    if dtype is not None or is_half(node.dtype):
+        product = product.astype(node.dtype)  # small integers are multiplied as int64, and wrap the same
+    return product if initial is None else product * initial_of(initial, product)
 
 
 @function(
@@ -271,4 +276,4 @@ def nanprod(
     x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = None
 ) -> Node:
     """`np.nanprod`: the product over `axis` with NaN as 1."""
-    return prod(without_nan(operand(x, "nanprod", dtype, out), 1), axis, None, None, keepdims, initial, where)
+    return prod(without_nan(operand(x, "nanprod", None, out), 1), axis, dtype, None, keepdims, initial, where)

@@ -236,7 +236,8 @@ def sum_runs(g: Array, out: Array, counts: Array, axis: int) -> None:
     if len(present) < len(counts):
         out.fill(0)
     if len(present):
-        out[(*index, present)] = np.add.reduceat(g, (np.cumsum(counts) - counts)[present], axis, dtype=g.dtype)
+        dtype = np.dtype("float32") if g.dtype == np.float16 else g.dtype  # float16 counts to 2048 only
+        out[(*index, present)] = np.add.reduceat(g, (np.cumsum(counts) - counts)[present], axis, dtype=dtype)
 
 
 def _sum_runs(g: Array, *, counts: Const, axis: int) -> Array:

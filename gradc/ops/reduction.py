@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
-from gradc.ir import Call, Kernel, Node, Op, apply, lift, user_origin
+from gradc.ir import CONSTANT, Call, Kernel, Node, Op, apply, constant, lift, user_origin
 from gradc.ops.declare import call, elementwise, function, linear, op
-from gradc.ops.elementwise import exp, isnan, log, logical_not, stop_gradient, where
+from gradc.ops.elementwise import exp, floating, isnan, log, logical_not, not_equal, select, stop_gradient, where
 from gradc.ops.recipes import do, recipe
 from gradc.ops.samples import Sample, Samples, at, normal, sample, uniform
-from gradc.types import DType, Shape, TensorType, as_dtype, normalize_axes, normalize_axis, size_of
+from gradc.ops.shaping import dimension_op
+from gradc.types import Dim, DType, Shape, TensorType, as_dtype, broadcast_shapes, normalize_axes, normalize_axis, size_of
 
 __all__ = [
     "argmax",
@@ -53,6 +55,15 @@ def kept(reduced: Node, like: Node, axes: tuple[int, ...], keepdims: bool) -> No
 def spread(reduced: Node, like: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     """A reduction's result, or its adjoint, broadcast back to the shape of its operand."""
     return call("broadcast_to", kept(reduced, like, axes, keepdims), like.shape)
+
+
+WIDE = np.dtype("float32")
+"""In what float16 is accumulated: by itself it counts to 2048 only, and overflows at 65520."""
+
+
+def is_half(dtype: DType) -> bool:
+    """True for float16."""
+    return dtype.kind == "f" and dtype.itemsize == 2
 
 
 def reduce_kernel(ufunc: np.ufunc) -> Callable[..., Kernel]:
@@ -105,11 +116,27 @@ def floating_wide(node: Node, where_: str) -> Node:
     """`node` in the dtype in which NumPy takes means: integers in float64, float16 in float32."""
     if node.dtype.kind != "f":
         return node.astype("float64")
-    return node.astype("float32") if node.dtype.itemsize == 2 else node
+    return widened(node)
+
+
+def initial_of(initial: Any, result: Node) -> Node:
+    """What a reduction starts from, in the dtype of its result, as NumPy casts it.
+
+    Raises:
+        DTypeError, ArgumentError: that dtype has no such number.
+    """
+    if isinstance(initial, (Node, Dim)):
+        return lift((initial,), "initial=")[0].astype(result.dtype)
+    return constant(initial, result.dtype)
+
+
+def widened(node: Node) -> Node:
+    """`node`, where it is float16 in `WIDE`: for what is made of sums that may overflow though the result does not."""
+    return node.astype(WIDE) if is_half(node.dtype) else node
 
 
 def narrowed(result: Node, node: Node) -> Node:
-    """A mean of `node`, computed in `floating_wide`, in the dtype that NumPy gives it."""
+    """What was computed from `node` in a wider dtype, in the one that NumPy gives it: that of `node`, where it is floating."""
     return result.astype(node.dtype) if node.dtype.kind == "f" else result
 
 
@@ -119,6 +146,31 @@ def count_of(node: Node, axes: tuple[int, ...], keepdims: bool, mask: Any, dtype
         return call("dimension", size_of(tuple(node.shape[a] for a in axes)), dtype)
     (chosen,) = lift((np.asarray(mask) if isinstance(mask, bool) else mask,), "where=")
     return sum_(call("broadcast_to", chosen, node.shape), axes, keepdims=keepdims).astype(dtype)
+
+
+# total / divisor. Of no entries, `count` = 0, it is NaN, and does not change with them: forward mode says 0, as reverse mode does
+over_count = op(
+    "over_count",
+    infer=lambda total, divisor, count: TensorType(broadcast_shapes(total.shape, divisor.shape, count.shape), total.dtype),
+    evaluate=lambda total, divisor, count: np.divide(total, divisor),
+    vjp=(lambda g, out, total, divisor, count: g / divisor, None, None),
+    jvp=(lambda t, out, total, divisor, count: select(not_equal(count, 0), t / divisor), None, None),
+    kernel=lambda inputs, out, attrs: Kernel((do(np.divide, "{0}, {1}, {out}"),), inplace=(0, 1)),
+    elementwise=True,
+    symbolic="a / b",
+)
+
+
+def is_positive(count: Node) -> bool:
+    """True for a number of entries that is known, and not 0."""
+    return count.op is CONSTANT and bool(count.attr("value").array.all())
+
+
+def per_count(total: Node, divisor: Node, count: Node) -> Node:
+    """`total / divisor`, where `count` says of how many entries: a plain quotient unless it may be 0 by a mask, or is."""
+    if is_positive(count) or count.op is dimension_op:
+        return total / divisor
+    return apply(over_count, (total, divisor, count))
 
 
 def joined_last(x: Node, axes: tuple[int, ...]) -> Node:
@@ -199,12 +251,33 @@ def with_nan(samples: Samples) -> Samples:
 
 # --- sum, mean -----------------------------------------------------------------------------------------
 
+
+_add_over: Any = np.add.reduce
+
+
+def _sum(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+    if not is_half(x.dtype):
+        return _add_over(x, axis=axes, keepdims=keepdims)
+    return np.asarray(_add_over(x, axis=axes, dtype=WIDE, keepdims=keepdims)).astype(x.dtype)
+
+
+_sum_kernel = reduce_kernel(np.add)
+
+
+def _kernel_of_sum(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
+    if not is_half(out.dtype):
+        return _sum_kernel(inputs, out, attrs)
+    arguments = f"{{0}}, {attrs['axes']}, {WIDE.char!r}, {{s0}}, {attrs['keepdims']}"
+    calls = Call(np.add.reduce, "add_reduce", arguments), do(np.copyto, "{out}, {s0}, 'same_kind'")
+    return Kernel(calls, scratch=(TensorType(out.shape, WIDE),))
+
+
 sum_op = linear(
     "sum",
     infer=infer_as(np.add),
-    evaluate=lambda x, *, axes, keepdims: np.add.reduce(x, axis=axes, keepdims=keepdims),
+    evaluate=_sum,
     transpose=lambda g, out, x, *, axes, keepdims: spread(g, x, axes, keepdims),
-    kernel=reduce_kernel(np.add),
+    kernel=_kernel_of_sum,
     reduces=True,
 )
 
@@ -228,9 +301,10 @@ def sum_(
     x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = None
 ) -> Node:
     """`np.sum` over `axis`: None for all, an integer, or a tuple; entries where `where` is False do not count."""
-    total = reduce_node(sum_op, masked(operand(x, "sum", dtype, out), where, 0), axis, keepdims)
-    total = total if dtype is None else total.astype(dtype)  # small integers are added as int64, and wrap the same
-    return total if initial is None else total + initial
+    node = operand(x, "sum", dtype, out)
+    total = reduce_node(sum_op, masked(node, where, 0), axis, keepdims)
+    total = total if dtype is None else total.astype(node.dtype)  # small integers are added as int64, and wrap the same
+    return total if initial is None else total + initial_of(initial, total)
 
 
 @function(
@@ -250,31 +324,41 @@ def mean(x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims:
     axes = normalize_axes(axis, node.ndim, "mean")
     wide = floating_wide(node, "mean")
     total = sum_(wide, axes, keepdims=keepdims, where=where)
-    return narrowed(total / count_of(node, axes, bool(keepdims), where, wide.dtype), node)
+    count = count_of(node, axes, bool(keepdims), where, wide.dtype)
+    return narrowed(per_count(total, count, count), node)
 
 
 # --- extrema -----------------------------------------------------------------------------------------
 
 
-def _infer_extremum(x: TensorType, *, axes: tuple[int, ...], keepdims: bool) -> TensorType:
-    shape = reduced_shape(x.shape, axes, keepdims)
-    if any(x.shape[a] == 0 for a in axes) and 0 not in shape:
+def is_empty(node: Node | TensorType, axes: tuple[int, ...]) -> bool:
+    """True where a slice over `axes` has no entries."""
+    return any(node.shape[a] == 0 for a in axes)
+
+
+def may_be_empty(node: Node, axes: tuple[int, ...]) -> bool:
+    """True where a slice over `axes` has no entries, or a number of them that only feeds tell."""
+    return any(not isinstance(node.shape[a], int) or node.shape[a] == 0 for a in axes)
+
+
+def _infer_extremum(x: TensorType, *, axes: tuple[int, ...], keepdims: bool, nothing: float | None = None) -> TensorType:
+    if nothing is None and is_empty(x, axes):
         raise ShapeError(f"an empty axis has no extremum: {x}; give initial= for the value of nothing")
-    return TensorType(shape, x.dtype)
+    return TensorType(reduced_shape(x.shape, axes, keepdims), x.dtype)
 
 
 def share_ties(g: Node, out: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     """The adjoint of `x` where `out` is one of its entries: those that are equal to it share `g`."""
     wins = call("equal", x, spread(out, x, axes, keepdims))
-    ties = sum_(wins, axes, keepdims=keepdims).astype(x.dtype)
-    return where(wins, spread(g / ties, x, axes, keepdims), 0)
+    ties = sum_(wins, axes, keepdims=keepdims).astype(widened(g).dtype)
+    return where(wins, spread((widened(g) / ties).astype(g.dtype), x, axes, keepdims), 0)
 
 
 def mean_of_ties(t: Node, out: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     """The tangent of `out`, one of the entries of `x`: the transpose of `share_ties`."""
     wins = call("equal", x, spread(out, x, axes, keepdims))
-    ties = call("maximum", sum_(wins, axes, keepdims=keepdims), 1).astype(x.dtype)
-    return sum_(where(wins, t, 0), axes, keepdims=keepdims) / ties
+    ties = call("maximum", sum_(wins, axes, keepdims=keepdims), 1).astype(widened(t).dtype)
+    return (sum_(widened(where(wins, t, 0)), axes, keepdims=keepdims) / ties).astype(t.dtype)
 
 
 _FEW = 32
@@ -294,7 +378,9 @@ def _extremum(name: str, ufunc: np.ufunc) -> Op:
         np.copyto(columns, x.T)
         reduce(columns, 0, None, (out if out.ndim < x.ndim else out[..., 0]).T)
 
-    def evaluate(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+    def evaluate(x: Any, *, axes: tuple[int, ...], keepdims: bool, nothing: float | None = None) -> Any:
+        if is_empty(x, axes):
+            return np.full(reduced_shape(x.shape, axes, keepdims), nothing, x.dtype)
         if not _is_narrow(np.shape(x), axes):
             return reduce(x, axis=axes, keepdims=keepdims)
         out = np.empty(reduced_shape(x.shape, axes, keepdims), x.dtype)
@@ -303,6 +389,8 @@ def _extremum(name: str, ufunc: np.ufunc) -> Op:
 
     def kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
         (x,) = inputs
+        if is_empty(x, attrs["axes"]):
+            return Kernel((Call(partial(_fill, value=attrs["nothing"]), "fill", "{out}"),))
         if not _is_narrow(x.shape, attrs["axes"]):
             return whole(inputs, out, attrs)
         return Kernel((Call(by_columns, f"{name}_by_columns", "{0}, {s0}, {out}"),), (), (TensorType(x.shape[::-1], x.dtype),))
@@ -311,12 +399,16 @@ def _extremum(name: str, ufunc: np.ufunc) -> Op:
         name,
         infer=_infer_extremum,
         evaluate=evaluate,
-        vjp=(lambda g, out, x, *, axes, keepdims: share_ties(g, out, x, axes, keepdims),),
-        jvp=(lambda t, out, x, *, axes, keepdims: mean_of_ties(t, out, x, axes, keepdims),),
+        vjp=(lambda g, out, x, *, axes, keepdims, nothing=None: share_ties(g, out, x, axes, keepdims),),
+        jvp=(lambda t, out, x, *, axes, keepdims, nothing=None: mean_of_ties(t, out, x, axes, keepdims),),
         kernel=kernel,
         masks=True,
         reduces=True,
     )
+
+
+def _fill(out: Any, value: Any) -> None:
+    out.fill(value)
 
 
 max_op, min_op = _extremum("max", np.maximum), _extremum("min", np.minimum)
@@ -339,10 +431,27 @@ def _extreme(
         if mask is not None and mask is not True:
             raise ArgumentError(f"{op_.name}: where= needs initial=, the extremum where nothing is chosen, as NumPy does")
         return reduce_node(op_, node, axis, keepdims)
-    axes = normalize_axes(axis, node.ndim, op_.name)
-    if any(node.shape[a] == 0 for a in axes):
-        return call("add", sum_(node, axes, keepdims=keepdims).astype(node.dtype), initial)
-    return call(pairwise, reduce_node(op_, masked(node, mask, initial), axes, keepdims), initial)
+    axes, start = normalize_axes(axis, node.ndim, op_.name), initial_of(initial, node)
+    return call(pairwise, extreme_or(op_, masked(node, mask, start), axes, bool(keepdims)), start)
+
+
+_BEYOND = {"max": -_INF, "nanmax": -_INF, "min": _INF, "nanmin": _INF}
+
+
+def extreme_or(op_: Op, node: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+    """The extremum of each slice over `axes`; of a slice of nothing what no number is beyond."""
+    if not may_be_empty(node, axes):
+        return apply(op_, (node,), (("axes", axes), ("keepdims", keepdims)))
+    beyond = _BEYOND[op_.name]
+    if node.dtype.kind != "f":
+        bounds = (False, True) if node.dtype.kind == "b" else (np.iinfo(node.dtype).min, np.iinfo(node.dtype).max)
+        beyond = int(bounds[beyond > 0])
+    return apply(op_, (node,), (("axes", axes), ("keepdims", keepdims), ("nothing", beyond)))
+
+
+def maximum_of(node: Node, axes: tuple[int, ...]) -> Node:
+    """What an exponential of `node` over `axes` is scaled by: the maximum, without a gradient; -inf of nothing."""
+    return stop_gradient(extreme_or(max_op, node, axes, True))
 
 
 _DISTINCT = reduction_samples(empty=False)
@@ -506,7 +615,7 @@ def nansum(
     x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = None
 ) -> Node:
     """`np.nansum`: the sum over `axis` with NaN as 0."""
-    return sum_(without_nan(operand(x, "nansum", dtype, out), 0), axis, None, None, keepdims, initial, where)
+    return sum_(without_nan(operand(x, "nansum", None, out), 0), axis, dtype, None, keepdims, initial, where)
 
 
 @function(
@@ -518,7 +627,7 @@ def nansum(
     ),
 )
 def nanmean(x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, where: Any = None) -> Node:
-    """`np.nanmean`: the mean over `axis` of the entries that are not NaN."""
+    """`np.nanmean`: the mean over `axis` of the entries that are not NaN; NaN where all are, with derivatives 0."""
     node = operand(x, "nanmean", dtype, out)
     return mean(node, axis, keepdims=keepdims, where=present(node, where))
 
@@ -564,9 +673,22 @@ below = elementwise(
     ),
 )
 def logsumexp(x: Any, axis: Any = None, keepdims: Any = False) -> Node:
-    """log(sum(exp(x))) over `axis`, without overflow: the maximum is taken out first. Infinities have their limits."""
-    node = operand(x, "logsumexp")
+    """log(sum(exp(x))) over `axis`, without overflow: the maximum is taken out first. Infinities have their limits, and
+    nothing has the sum 0: -inf. float16 is summed in float32; integers and booleans give what `np.exp` gives for them.
+    """
+    given = floating(operand(x, "logsumexp"), "logsumexp")
+    node = widened(given)
     axes = normalize_axes(axis, node.ndim, "logsumexp")
-    top = stop_gradient(max_(node, axes, keepdims=True))
-    total = log(sum_(exp(below(node, top)), axes, keepdims=True)) + top
+    if is_empty(node, axes):
+        return sum_(given, axes, keepdims=keepdims) + -_INF
+    top = maximum_of(node, axes)
+    total = narrowed(log(one_for_nothing(sum_(exp(below(node, top)), axes, keepdims=True), node, axes)) + top, given)
     return total if keepdims else call("reshape", total, reduced_shape(node.shape, axes, False))
+
+
+def one_for_nothing(total: Node, node: Node, axes: tuple[int, ...]) -> Node:
+    """A sum over `axes` of `node`, with 1 for the sum of nothing where only feeds tell: what divides by it has a derivative."""
+    if not may_be_empty(node, axes):
+        return total
+    count = call("dimension", size_of(tuple(node.shape[a] for a in axes)))
+    return total + call("equal", count, 0).astype(total.dtype)

@@ -15,7 +15,8 @@ import numpy as np
 from gradc.errors import ArgumentError, ShapeError
 from gradc.ir import Call, Kernel, Node, Op, apply, constant
 from gradc.ops.declare import call, function, linear, op
-from gradc.ops.reduction import infer_as, operand, reduction_samples, with_nan, without_nan
+from gradc.ops.recipes import do
+from gradc.ops.reduction import WIDE, infer_as, is_half, narrowed, operand, reduction_samples, widened, with_nan, without_nan
 from gradc.ops.samples import Sample, Samples, at, normal, sample, uniform
 from gradc.types import TensorType, normalize_axis, show_shape
 
@@ -56,6 +57,11 @@ def _along(x: Any, axis: Any, dtype: Any, out: Any, where: str) -> tuple[Node, i
     return node, normalize_axis(axis, node.ndim, where)
 
 
+def _in_dtype(scan: Node, node: Node, dtype: Any) -> Node:
+    """A scan in the dtype that was asked for: small integers are scanned as int64, and wrap the same."""
+    return scan if dtype is None else scan.astype(node.dtype)
+
+
 # --- cumsum ----------------------------------------------------------------------------------------------
 
 
@@ -76,13 +82,19 @@ def _backwards(axis: int, reverse: bool) -> str:
 def _accumulate_kernel(ufunc: np.ufunc) -> Any:
     def kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dict[str, Any]) -> Kernel:
         axis, index = attrs["axis"], _backwards(attrs["axis"], attrs.get("reverse", False))
-        arguments = f"{{0}}{index}, {axis}, None, {{out}}{index}"
-        return Kernel((Call(ufunc.accumulate, f"{ufunc.__name__}_accumulate", arguments),))
+        wide = is_half(out.dtype)
+        arguments = f"{{0}}{index}, {axis}, {repr(WIDE.char) if wide else None}, {{{'s0' if wide else 'out'}}}{index}"
+        scan = Call(ufunc.accumulate, f"{ufunc.__name__}_accumulate", arguments)
+        if not wide:
+            return Kernel((scan,))
+        return Kernel((scan, do(np.copyto, "{out}, {s0}, 'same_kind'")), scratch=(TensorType(out.shape, WIDE),))
 
     return kernel
 
 
 def _cumsum(x: Any, *, axis: int, reverse: bool) -> Any:
+    if is_half(x.dtype):
+        return _cumsum(x.astype(WIDE), axis=axis, reverse=reverse).astype(x.dtype)
     if not reverse:
         return np.add.accumulate(x, axis)
     return np.flip(np.add.accumulate(np.flip(x, axis), axis), axis)
@@ -99,9 +111,9 @@ cumsum_op: Op = linear(
 
 @function(numpy=(np.cumsum,), samples=lambda: [*scan_samples()(), sample(np.array([True, True]), gradient=False)])
 def cumsum(x: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Node:
-    """`np.cumsum` along `axis`, or of the flattened array."""
+    """`np.cumsum` along `axis`, or of the flattened array; float16 is added in float32."""
     node, along = _along(x, axis, dtype, out, "cumsum")
-    return apply(cumsum_op, (node,), (("axis", along), ("reverse", False)))
+    return _in_dtype(apply(cumsum_op, (node,), (("axis", along), ("reverse", False))), node, dtype)
 
 
 @function(
@@ -109,7 +121,7 @@ def cumsum(x: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Node
 )
 def nancumsum(x: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Node:
     """`np.nancumsum`: as `cumsum`, with NaN as 0."""
-    return cumsum(without_nan(operand(x, "nancumsum", dtype, out), 0), axis)
+    return cumsum(without_nan(operand(x, "nancumsum", None, out), 0), axis, dtype)
 
 
 # --- cumprod ---------------------------------------------------------------------------------------------
@@ -302,9 +314,13 @@ _ZEROS: tuple[Callable[[], Sample], ...] = (
     ),
 )
 def cumprod(x: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Node:
-    """`np.cumprod` along `axis`, or of the flattened array. Derivatives are right with zeros, to every order."""
+    """`np.cumprod` along `axis`, or of the flattened array. Derivatives are right with zeros, to every order.
+
+    float16 is multiplied in float32.
+    """
     node, along = _along(x, axis, dtype, out, "cumprod")
-    return apply(cumprod_op, (node,), (("axis", along),))
+    product = apply(cumprod_op, (widened(node),), (("axis", along),))
+    return narrowed(_in_dtype(product, node, dtype), node)
 
 
 @function(
@@ -312,15 +328,15 @@ def cumprod(x: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Nod
 )
 def nancumprod(x: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Node:
     """`np.nancumprod`: as `cumprod`, with NaN as 1."""
-    return cumprod(without_nan(operand(x, "nancumprod", dtype, out), 1), axis)
+    return cumprod(without_nan(operand(x, "nancumprod", None, out), 1), axis, dtype)
 
 
 def _cumulative(name: str, start: int, x: Any, axis: Any, dtype: Any, out: Any, include_initial: bool) -> Node:
-    node = operand(x, name, dtype, out)
+    node = operand(x, name, None, out)
     if axis is None and node.ndim != 1:
         raise ArgumentError(f"{name}: say which axis of {show_shape(node.shape)}; only 1-d arrays have a default")
     along = normalize_axis(0 if axis is None else axis, node.ndim, name)
-    result = cumprod(node, along) if start else cumsum(node, along)
+    result = cumprod(node, along, dtype) if start else cumsum(node, along, dtype)
     if not include_initial:
         return result
     edge = (*node.shape[:along], 1, *node.shape[along + 1 :])

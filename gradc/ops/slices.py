@@ -11,6 +11,7 @@ import numpy as np
 from gradc.errors import ArgumentError, BoundsError, ShapeError, show
 from gradc.ir import Call, Kernel, Node, Op, apply
 from gradc.ops.declare import call, function, op
+from gradc.ops.shaping import add_n, adds_wide
 from gradc.types import Dim, Shape, Size, TensorType, show_shape, slice_size
 
 __all__: list[str] = []
@@ -233,6 +234,9 @@ def replace_part(x: Node, value: Node, index: tuple[Entry, ...]) -> Node:
 
 
 def _placed_sum(*xs: Any, indices: tuple[tuple[Entry, ...], ...], shape: tuple[int, ...]) -> Any:
+    if adds_wide(xs):
+        wide = [np.asarray(x, np.float32) for x in xs]
+        return _placed_sum(*wide, indices=indices, shape=shape).astype(xs[0].dtype)
     whole = len(xs) - len(indices)
     out = sum(xs[1:whole], np.array(xs[0])) if whole else np.zeros(shape, xs[0].dtype)
     for k, (x, index) in enumerate(zip(xs[whole:], indices, strict=True), whole):
@@ -261,7 +265,11 @@ def _placed_sum_kernel(inputs: Sequence[TensorType], out: TensorType, attrs: dic
     for k, index in enumerate(attrs["indices"], whole):
         add = Call(operator.iadd, "iadd", f"{{out}}[{index_text(index)}], {{{k}}}")
         calls.append(add if k else Call(np.copyto, "copyto", f"{{out}}[{index_text(index)}], {{0}}"))
-    return Kernel(tuple(calls), inplace=(0,) if whole else ())
+    if not adds_wide(inputs):
+        return Kernel(tuple(calls), inplace=(0,) if whole else ())
+    wide = [c._replace(arguments=c.arguments.replace("{out}", "{s0}")) for c in calls]
+    done = Call(np.copyto, "copyto", "{out}, {s0}, 'same_kind'")
+    return Kernel((*wide, done), scratch=(TensorType(out.shape, np.dtype("float32")),))
 
 
 placed_sum_op = op(
@@ -286,11 +294,11 @@ def _at(t: Node, k: int, indices: tuple[tuple[Entry, ...], ...], shape: Shape) -
 def placed_sum(terms: Sequence[Node]) -> Node:
     """The sum of `terms`, of one type, without the zeros of those that are a `place`: these are added where they are."""
     whole = [t for t in terms if t.op is not place_op]
-    parts: dict[tuple[Entry, ...], Node] = {}
+    placed: dict[tuple[Entry, ...], list[Node]] = {}
     for term in terms:
         if term.op is place_op:
-            index, part = term.attr("index"), term.inputs[0]
-            parts[index] = parts[index] + part if index in parts else part
+            placed.setdefault(term.attr("index"), []).append(term.inputs[0])
+    parts = {index: p[0] if len(p) == 1 else apply(add_n, tuple(p)) for index, p in placed.items()}
     if not whole and len(parts) == 1:
         [(index, part)] = parts.items()
         return place(part, index, terms[0].shape)

@@ -15,20 +15,24 @@ import numpy as np
 from gradc.errors import ArgumentError, DTypeError, ShapeError, show
 from gradc.ir import Call, Kernel, Node, apply, as_array, constant, lift
 from gradc.ops.declare import call, function, op
-from gradc.ops.elementwise import where
+from gradc.ops.elementwise import select, where
 from gradc.ops.norms import root_of_squares, unit
 from gradc.ops.reduction import (
     count_of,
     floating_wide,
+    is_positive,
     kept,
     masked,
+    may_be_empty,
     mean,
     narrowed,
     operand,
+    per_count,
     present,
     reduced_shape,
     reduction_samples,
     sum_,
+    widened,
     with_nan,
 )
 from gradc.ops.samples import Sample, Samples, at, normal, sample
@@ -48,7 +52,7 @@ _INF, _NAN = math.inf, math.nan
 _BIG = 2.0**600
 
 
-def _infer(x: TensorType, d: TensorType, *count: TensorType, axes: tuple[int, ...], keepdims: bool) -> TensorType:
+def _infer(x: TensorType, d: TensorType, *counts: TensorType, axes: tuple[int, ...], keepdims: bool) -> TensorType:
     return TensorType(reduced_shape(x.shape, axes, keepdims), x.dtype)
 
 
@@ -70,15 +74,22 @@ squares_about_mean = op(
 )
 
 
-def _deviation_slope(out: Node, x: Node, d: Node, count: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
-    """d / (count std): 0 where all entries are equal."""
-    share = kept(count, x, axes, keepdims) if count.ndim else count
+def _deviation_slope(out: Node, x: Node, d: Node, divisor: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+    """d / (divisor std): 0 where all entries are equal."""
+    share = kept(divisor, x, axes, keepdims) if divisor.ndim else divisor
     return unit(d, kept(out, x, axes, keepdims), axes) / share
 
 
-def _deviation(x: Any, d: Any, count: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+def _deviation_jvp(
+    t: Node, out: Node, x: Node, d: Node, divisor: Node, count: Node, *, axes: tuple[int, ...], keepdims: bool
+) -> Node:
+    change = sum_(t * _deviation_slope(out, x, d, divisor, axes, keepdims), axes, keepdims=keepdims)
+    return change if is_positive(count) else select(call("not_equal", count, 0), change)
+
+
+def _deviation(x: Any, d: Any, divisor: Any, count: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
     out = np.empty(reduced_shape(d.shape, axes, keepdims), d.dtype)
-    root_of_squares(d, out, np.empty(d.shape, d.dtype), axes, keepdims, False, count)
+    root_of_squares(d, out, np.empty(d.shape, d.dtype), axes, keepdims, False, divisor)
     return out
 
 
@@ -92,29 +103,23 @@ standard_deviation = op(
     infer=_infer,
     evaluate=_deviation,
     vjp=(
-        lambda g, out, x, d, count, *, axes, keepdims: (
-            kept(g, x, axes, keepdims) * _deviation_slope(out, x, d, count, axes, keepdims)
+        lambda g, out, x, d, divisor, count, *, axes, keepdims: (
+            kept(g, x, axes, keepdims) * _deviation_slope(out, x, d, divisor, axes, keepdims)
         ),
         None,
         None,
-    ),
-    jvp=(
-        lambda t, out, x, d, count, *, axes, keepdims: sum_(
-            t * _deviation_slope(out, x, d, count, axes, keepdims), axes, keepdims=keepdims
-        ),
-        None,
         None,
     ),
+    jvp=(_deviation_jvp, None, None, None),
     kernel=_deviation_kernel,
     reduces=True,
 )
 
 
-def _freedom(node: Node, axes: tuple[int, ...], keepdims: bool, mask: Any, ddof: Any, spent: float) -> Node:
+def _freedom(count: Node, ddof: Any, spent: float) -> Node:
     """The count of entries less `ddof`, and `spent` where none is left."""
-    count = count_of(node, axes, keepdims, mask, node.dtype)
     left = count - ddof
-    return where(left > 0, left, constant(spent, node.dtype))
+    return where(left > 0, left, constant(spent, count.dtype))
 
 
 def _mean(chosen: Node, axes: tuple[int, ...], mask: Any) -> Node:
@@ -129,6 +134,7 @@ class _Deviations(NamedTuple):
     chosen: Node
     deviations: Node
     divisor: Node
+    entries: Node
     axes: tuple[int, ...]
     keepdims: bool
     about_mean: bool
@@ -142,12 +148,13 @@ class _Deviations(NamedTuple):
             total = apply(squares_about_mean, (self.chosen, self.deviations), self.attrs)
         else:
             total = sum_(call("square", self.deviations), self.axes, keepdims=self.keepdims)
-        return narrowed(total / self.divisor, self.given)
+        return narrowed(per_count(total, self.divisor, self.entries), self.given)
 
     def standard(self) -> Node:
         if not self.about_mean:
             return call("sqrt", self.variance())
-        return narrowed(apply(standard_deviation, (self.chosen, self.deviations, self.divisor), self.attrs), self.given)
+        operands = (self.chosen, self.deviations, self.divisor, self.entries)
+        return narrowed(apply(standard_deviation, operands, self.attrs), self.given)
 
 
 def _deviations(given: Node, axis: Any, keepdims: Any, mask: Any, center: Any, freedom: tuple[Any, float]) -> _Deviations:
@@ -156,8 +163,9 @@ def _deviations(given: Node, axis: Any, keepdims: Any, mask: Any, center: Any, f
     axes, keepdims = normalize_axes(axis, node.ndim, "var"), bool(keepdims)
     chosen = masked(node, mask, 0)  # so that what was not chosen gets an adjoint of exactly zero
     about = _mean(chosen, axes, mask) if center is None else center
-    divisor = _freedom(node, axes, keepdims, mask, *freedom)
-    return _Deviations(given, chosen, masked(chosen - about, mask, 0), divisor, axes, keepdims, center is None)
+    count = count_of(node, axes, keepdims, mask, node.dtype)
+    divisor = _freedom(count, *freedom)
+    return _Deviations(given, chosen, masked(chosen - about, mask, 0), divisor, count, axes, keepdims, center is None)
 
 
 def _floats(name: str, x: Any, dtype: Any, out: Any) -> Node:
@@ -338,9 +346,10 @@ def average(x: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
         (given,) = lift((as_array(weights, "average") if isinstance(weights, (tuple, list)) else weights,), "average")
         dtypes = (node.dtype, given.dtype) if node.dtype.kind == "f" else (node.dtype, given.dtype, np.dtype("float64"))
         dtype = np.result_type(*dtypes)
-        factors = _aligned(given.astype(dtype), node, axis)
+        factors = widened(_aligned(given.astype(dtype), node, axis))
         total = sum_(factors, axis, keepdims=keepdims)
-        result = sum_(node.astype(dtype) * factors, axis, keepdims=keepdims) / total
+        result = (sum_(node.astype(factors.dtype) * factors, axis, keepdims=keepdims) / total).astype(dtype)
+        total = total.astype(dtype)
     return (result, call("broadcast_to", total, result.shape)) if returned else result
 
 
@@ -379,16 +388,26 @@ def _variables(m: Any, y: Any, rowvar: bool, dtype: Any) -> Node:
 
 @function(numpy=(np.cov,), samples=_covariance_samples, edges=(at([2.0, 2.0], value=0.0, adjoints=([0.0, 0.0],)),))
 def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: float | None = None, *, dtype: Any = None) -> Node:
-    """`np.cov`: the covariances of the rows of `m`, and of `y`; shape (variables, variables), 0-d for one variable.
+    """`np.cov`: the covariances of the rows of `m`, and of `y`; shape (variables, variables), 0-d for one variable; NaN for
+    variables that were never observed.
 
     Raises:
         ArgumentError: the observations have more than two axes.
     """
     x = _variables(m, y, rowvar, dtype)
-    deviations = x - mean(x, axis=1, keepdims=True)
-    left = call("dimension", x.shape[1], x.dtype) - (ddof if ddof is not None else 0 if bias else 1)
+    wide = widened(x)
+    deviations = wide - mean(wide, axis=1, keepdims=True)
+    left = call("dimension", x.shape[1], wide.dtype) - (ddof if ddof is not None else 0 if bias else 1)
     products = call("matmul", deviations, call("transpose", deviations))
-    return call("squeeze", products * (1 / left))
+    found = products * (1 / call("maximum", left, 0))
+    return call("squeeze", _nan_of_nothing(found, x).astype(x.dtype))
+
+
+def _nan_of_nothing(found: Node, x: Node) -> Node:
+    """`found`, and NaN, which does not change, where the rows of `x` have no entries."""
+    if not may_be_empty(x, (1,)):
+        return found
+    return where(call("equal", call("dimension", x.shape[1]), 0), _NAN, found)
 
 
 @function(
@@ -397,10 +416,11 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
 )
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Node:
     """`np.corrcoef`: the correlations of the rows of `x`, and of `y`; rounding may not take them beyond [-1, 1]."""
-    c = cov(x, y, rowvar, dtype=dtype)
+    observed = _variables(x, y, rowvar, dtype)
+    c = cov(observed, dtype=dtype)
     if c.ndim == 0:
-        return c / c
+        return _nan_of_nothing(c / c, observed)
     if isinstance(c.shape[0], Dim):
         raise ShapeError(f"corrcoef: the number of variables is a number, got {c.shape[0]}; give that dimension one")
     size = call("sqrt", call("ravel", c)[:: c.shape[0] + 1])
-    return call("clip", c / call("expand_dims", size, 1) / size, -1, 1)
+    return _nan_of_nothing(call("clip", c / call("expand_dims", size, 1) / size, -1, 1), observed)
