@@ -1,13 +1,8 @@
 """Forms settled before adjoints are built: what `differentiate` takes for the functions that a user wrote out.
 
 For every node of a graph that is a form (see `gradc.matching`) the form is built anew, after the graph's own nodes, and so is
-<<<<<<< HEAD
-what reads it: a twin. Adjoints and tangents run through the twins, and are those of the nodes that these stand for. A node
-that is a variable, and what is under a `stop_gradient`, is like any placeholder to a form: nothing looks inside it.
-=======
 what reads it: a twin. Adjoints and tangents run through the twins, and are those of the nodes that these stand for. A node that
 is a variable, and what is under a `stop_gradient`, is like any placeholder to a form: nothing looks inside it.
->>>>>>> forms
 """
 
 from __future__ import annotations

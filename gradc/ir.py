@@ -1451,7 +1451,7 @@ def as_name(name: object, where: str) -> str:
     """
     plain = str.__str__(name) if isinstance(name, str) else ""
     if not plain or not plain.isprintable():
-        raise NamingError(f"{where}: a name is printable text, got {plain or name!r}")
+        raise NamingError(f"{where}: a name is printable text, got {show(name)}")
     return plain
 
 

@@ -202,7 +202,7 @@ class _Layout:
         self._models: dict[Node, Array] = {}
         self._views: set[Node] = set()
         for node in types:
-            if node.op.view and self._has_view(node):
+            if node.op.view and is_own(node.op) and self._has_view(node):
                 self._views.add(node)
 
     def model(self, node: Node) -> Array:

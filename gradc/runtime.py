@@ -82,8 +82,8 @@ def compile(
     _check_updates(graph, updates)
     if cache_size is not None and as_integer(cache_size, "compile: cache_size") < 1:
         raise ArgumentError(f"compile: cache_size is at least 1, got {show(cache_size)}")
-    outputs_of, placeholders = graph.outputs, graph.placeholders
-    roots = {name: outputs_of[name] for name in dict.fromkeys([*wanted, *updates.values()])}
+    named, placeholders = graph.outputs, graph.placeholders
+    roots = {name: named[name] for name in dict.fromkeys([*wanted, *updates.values()])}
     needs = needs_of(placeholders, [*roots.values(), *(placeholders[target] for target in updates)])
     report: list[PassReport] = []
     chosen = DEFAULT if passes is None else passes
@@ -103,7 +103,7 @@ def _wanted(graph: Graph, outputs: Sequence[str] | str | None, updates: Mapping[
     names = [as_name(n, "compile: outputs") for n in ((outputs,) if isinstance(outputs, str) else outputs)]
     for name in names:
         if name not in known:
-            raise NamingError(f"compile: {show(name)} is no output; {candidates(name, known)}")
+            raise NamingError(f"compile: {name!r} is no output; {candidates(name, known)}")
     return tuple(dict.fromkeys(n for n in names if n not in sources))
 
 
@@ -118,9 +118,9 @@ def _check_updates(graph: Graph, updates: Mapping[str, str]) -> None:
     placeholders, outputs = graph.placeholders, graph.outputs
     for target, source in updates.items():
         if target not in placeholders:
-            raise NamingError(f"compile: updates names {show(target)}, no placeholder; {candidates(target, placeholders)}")
+            raise NamingError(f"compile: updates names {target!r}, which is no placeholder; {candidates(target, placeholders)}")
         if source not in outputs:
-            raise NamingError(f"compile: updates names {show(source)}, which is no output; {candidates(source, outputs)}")
+            raise NamingError(f"compile: updates names {source!r}, which is no output; {candidates(source, outputs)}")
         old, new = placeholders[target], outputs[source]
         if old.type != new.type:
             raise ArgumentError(

@@ -20,6 +20,7 @@ HOUSE = (
     "numpy_api",
     "forms",
     "differentiate",
+    "feeds",
     "interpret",
     "analysis",
     "passes",

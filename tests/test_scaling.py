@@ -104,9 +104,7 @@ def shown(graph):
 
 WALKS = {
     "numbers": lambda graph: [graph.number(node) for node in graph.nodes],
-    "adjoints": lambda graph: [
-        graph.adjoint(node) for node in graph.nodes if node.type.is_float and node.origin.role == "forward"
-    ],
+    "adjoints": lambda graph: [graph.adjoint(node) for node in graph.nodes if node.origin.role == "forward"],
     "zeros": lambda graph: [graph.adjoint(node) for node in graph.nodes if node.origin.role == "adjoint"],
     "partial adjoints": lambda graph: [graph.partial_adjoints(edge) for edge in graph.derivative.adjoints],
     "text": shown,

@@ -361,7 +361,7 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, scale: Any = None, causa
     """
     given = [floating(x, "attention") for x in lift((q, k, v), "attention")]
     query, key, value = map(widened, given)
-    scaling = () if scale is None else (scale.dtype if isinstance(scale, Node) else scale,)
+    scaling = () if scale is None else (scale if isinstance(scale, (bool, int, float)) else lift((scale,), "attention")[0].dtype,)
     dtype = np.result_type(*(x.dtype for x in given), *scaling)
     shapes = ", ".join(show_shape(x.shape) for x in (query, key, value))
     if min(query.ndim, key.ndim, value.ndim) < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:

@@ -249,7 +249,8 @@ def _matrix_norm(node: Node, p: Any, axes: tuple[int, int], keepdims: bool) -> N
         return _vector_norm(node, 2, both, keepdims)
     if p in (2, -2, "nuc"):
         return _singular_norm(node, p, axes, keepdims)
-    if not isinstance(p, (int, float, np.integer, np.floating)) or p not in _BY_COLUMN:
+    known: bool = np.isscalar(p) and p in _BY_COLUMN
+    if not known:
         raise ArgumentError(f"norm: the order of a matrix's norm is None, 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {show(p)}")
     added, chosen = (rows, columns) if abs(p) == 1 else (columns, rows)
     empty = p > 0 and may_be_empty(node, (chosen,))

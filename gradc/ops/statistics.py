@@ -408,9 +408,9 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
 
 def _nan_of_nothing(found: Node, x: Node) -> Node:
     """`found`, and NaN, which does not change, where the rows of `x` have no entries."""
-    if not may_be_empty(x, (1,)):
+    if not x.ndim or not may_be_empty(x, (x.ndim - 1,)):
         return found
-    return where(call("equal", call("dimension", x.shape[1]), 0), _NAN, found)
+    return where(call("equal", call("dimension", x.shape[-1]), 0), _NAN, found)
 
 
 @function(
