@@ -48,7 +48,7 @@ def _torch() -> str:
     import torch
 
     built = torch.__config__.show()
-    names = {"MKL": r"Math Kernel Library Version (\S+)", "oneDNN": r"MKL-DNN (\S+)", "loops": r"CPU capability usage: (\S+)"}
+    names = {"MKL": r"Math Kernel Library Version ([^-\s]+)", "oneDNN": r"MKL-DNN (\S+)", "loops": r"CPU capability usage: (\S+)"}
     said = {name: match[1] for name, pattern in names.items() if (match := re.search(pattern, built))}
     return f"PyTorch, linked in: {', '.join(f'{name} {value}' for name, value in said.items())}; it chooses by the processor"
 
