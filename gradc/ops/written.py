@@ -46,7 +46,7 @@ from gradc.ops.elementwise import (
 from gradc.ops.linalg import matmul_op, vecdot_op
 from gradc.ops.nn import log_softmax, softmax
 from gradc.ops.norms import norm_2
-from gradc.ops.reduction import logsumexp, max_op, reduced_shape, sum_op
+from gradc.ops.reduction import logsumexp, max_op, per_count, reduced_shape, sum_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op
 from gradc.ops.smooth import defined, log_cosh, matern_3, matern_5, root_power, signed_expm1, signed_log1p, softplus_tail
 from gradc.ops.statistics import squares_about_mean, standard_deviation
@@ -206,8 +206,8 @@ def _squared_radius(r: Node, same: Same, factors: Factors) -> Node | None:
         attrs = (("axes", r.attr("axes")), ("keepdims", r.attr("keepdims")))
         return _twice(apply(sum_op, (square(_scaled(x, inner)),), attrs), outer)
     if r.op is standard_deviation:
-        x, d, count = r.inputs
-        return _twice(apply(squares_about_mean, (x, d), r.attrs) / count, factors)
+        x, d, divisor, count = r.inputs
+        return _twice(per_count(apply(squares_about_mean, (x, d), r.attrs), divisor, count), factors)
     if r.op is sqrt or (r.op is power_op and is_number(r.inputs[1], 0.5)):
         return _twice(x if is_nonnegative(x, same) else defined(x), factors)
     return None
@@ -258,6 +258,8 @@ def is_nonnegative(node: Node, same: Same, depth: int = _DEPTH) -> bool:
     if node.op is power_op:
         exponent = number_of(node.inputs[1])
         return exponent is not None and exponent % 2 == 0
+    if node.op is max_op and dict(node.attrs).get("nothing", 0) < 0:
+        return False  # of nothing it is -inf
     if node.op in _KEEPING or moves_entries(node):
         return all(is_nonnegative(i, same, depth - 1) for i in (node.inputs[:1] if moves_entries(node) else node.inputs))
     return node.op is maximum and any(is_nonnegative(i, same, depth - 1) for i in node.inputs)
@@ -287,7 +289,7 @@ def _product_of_distances(node: Node, same: Same) -> Node | None:
         s = squared(f, same)
         if s is not None:
             rest = factors[:k] + factors[k + 1 :]
-            rest.remove(next(other for other in rest[k:] if same(f, other)))
+            del rest[next(j for j in range(k, len(rest)) if same(f, rest[j]))]
             return reduce(multiply, rest, s)
     return None
 
