@@ -7,6 +7,7 @@ topological order. Griewank and Walther, Evaluating Derivatives, 2nd ed., chapte
 
 from __future__ import annotations
 
+import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -17,45 +18,57 @@ from gradc.errors import ArgumentError, DTypeError, GraphError, NamingError, NoG
 from gradc.ir import (
     CONSTANT,
     PLACEHOLDER,
+    SUM_SEED,
     Derivative,
     Edge,
     Graph,
     Node,
     Origin,
     Role,
-    Rule,
     apply,
     describe,
     paused_collector,
     set_origin,
     walk,
 )
-from gradc.ops.declare import ZERO, call
+from gradc.ops.declare import call
 from gradc.ops.elementwise import identity
 from gradc.ops.masks import keep_zeros
 from gradc.ops.shaping import add_n, sum_to
+
+Names = str | Sequence[str] | Mapping[Any, str] | None
 
 
 def differentiate(
     graph: Graph,
     wrt: Any,
+    *,
     of: Any = None,
-    seed: bool | None = None,
+    seed: bool | Node | None = None,
     mode: str = "reverse",
     on_disconnected: str = "raise",
+    names: Names = None,
 ) -> Graph:
     """`graph` extended with the derivative of output `of` with respect to `wrt`.
+
+    An output that is no scalar has, without a seed, the derivative of the sum of its entries: the first adjoint is ones.
+
+    A variable that depends on another, say v = sin(x) in `wrt=[x, v]`, stands for v + δ: the derivative with respect to x is the
+    total one, through v too, and the one with respect to v is that with respect to δ. In forward mode the tangent of v is
+    `dot_v` plus what flows in from x. So both modes are transposes of each other whatever the variables are.
 
     Args:
         graph: left as it is.
         wrt: a placeholder or any node of the graph, by handle or name, or a sequence of them; floating point.
         of: an output's name or node; may be left out when there is only one.
-        seed: reverse mode: True adds a placeholder `bar_<of>` of the output's type as its adjoint. Without it the
-            derivative is that of the sum of the output's entries.
+        seed: reverse mode: the adjoint of `of`. True adds a placeholder `bar_<of>` of the output's type; a node of that type
+            that needs no other placeholders than those of `graph` is taken as it is.
         mode: "reverse" adds outputs `d_<of>/d_<wrt>`; "forward" adds placeholders `dot_<wrt>` and an output
             `dot_<of>`. Where a placeholder of that name is there already (forward over forward), the new one is
             `dot_<wrt>_2`, and so on.
         on_disconnected: "raise", or "zeros" for a `wrt` that `of` does not depend on.
+        names: other names for the outputs that are added: one for each `wrt` in its order, or a mapping from (some of the)
+            variables to names; in forward mode one name.
 
     Returns:
         a graph that starts with every node of `graph`; `.grad`, `.adjoint` and `.partial_adjoints` (or `.tangent`)
@@ -66,14 +79,14 @@ def differentiate(
     """
     if not isinstance(graph, Graph):
         raise ArgumentError(f"differentiate: expected a graph, got {type(graph).__name__}")
-    if not (seed is None or isinstance(seed, bool)) or (seed and mode == "forward"):
-        raise ArgumentError(f"differentiate: seed is True or False, and for reverse mode only, got {seed!r} in mode {mode!r}")
     if mode not in ("reverse", "forward"):
         raise ArgumentError(f"differentiate: mode is 'reverse' or 'forward', got {mode!r}")
     if on_disconnected not in ("raise", "zeros"):
         raise ArgumentError(f"differentiate: on_disconnected is 'raise' or 'zeros', got {on_disconnected!r}")
     of_name, of_node = _find_of(graph, of)
+    _check_seed(graph, of_name, of_node, seed, mode)
     variables = _find_wrt(graph, wrt)
+    outputs = _output_names(graph, of_name, variables, names, mode)
     with paused_collector():
         needed = walk([of_node])
         _check_connected(variables, needed, on_disconnected, of_name)
@@ -82,8 +95,8 @@ def differentiate(
         outer = set_origin(None)
         try:
             if mode == "forward":
-                return _forward(graph, of_name, of_node, variables, path)
-            return _reverse(graph, of_name, of_node, variables, path, bool(seed))
+                return _forward(graph, of_name, of_node, variables, path, outputs[0])
+            return _reverse(graph, of_name, of_node, variables, path, seed, outputs)
         finally:
             set_origin(outer)
 
@@ -144,6 +157,66 @@ def _variable(graph: Graph, item: Any) -> tuple[str, Node]:
     return f"v{graph.number(item)}", item
 
 
+def _check_seed(graph: Graph, of_name: str, of: Node, seed: object, mode: str) -> None:
+    if seed is not None and seed is not False and mode == "forward":
+        raise ArgumentError(
+            f"differentiate: seed is for reverse mode; in forward mode feed the placeholders 'dot_...', got {seed!r}"
+        )
+    if isinstance(seed, Node):
+        if seed.type != of.type:
+            raise ArgumentError(f"differentiate: the seed of {of_name!r} is {of.type} as the output is, got {describe(seed)}")
+        own = set(graph.placeholders.values())
+        foreign = [describe(n) for n in walk([seed]) if n.op is PLACEHOLDER and n not in own]
+        if foreign:
+            raise GraphError(f"differentiate: the seed needs {foreign[0]}, which is no placeholder of graph {graph.name!r}")
+    elif not (seed is None or isinstance(seed, bool)):
+        raise ArgumentError(f"differentiate: seed is True, False or a node (gradc.constant makes one), got {reprlib.repr(seed)}")
+
+
+def _output_names(graph: Graph, of_name: str, variables: Mapping[str, Node], names: Names, mode: str) -> list[str]:
+    """The names of the outputs to add: one a variable, or in forward mode one.
+
+    Raises:
+        NamingError: one is taken, or is there twice.
+    """
+    of = _in_parentheses(of_name)
+    given = [f"dot_{of_name}"] if mode == "forward" else [f"d_{of}/d_{_in_parentheses(name)}" for name in variables]
+    chosen = given if names is None else _chosen_names(given, variables, names, mode)
+    taken = set(graph.outputs)
+    for name in chosen:
+        if name in taken:
+            raise NamingError(f"differentiate: {name!r} is an output of graph {graph.name!r} already; choose another with names=")
+        taken.add(name)
+    return chosen
+
+
+def _chosen_names(given: list[str], variables: Mapping[str, Node], names: Names, mode: str) -> list[str]:
+    if isinstance(names, Mapping):
+        if mode == "forward":
+            raise ArgumentError(f"differentiate: names is one name in forward mode, got {reprlib.repr(names)}")
+        return _mapped_names(given, variables, names)
+    chosen = [names] if isinstance(names, str) else list(names or ())
+    if len(chosen) != len(given) or not all(isinstance(name, str) for name in chosen):
+        raise ArgumentError(
+            f"differentiate: names gives {len(given)} name{'s' if len(given) > 1 else ''}, one for each output that is added "
+            f"({', '.join(given[:5])}{', ...' if len(given) > 5 else ''}), got {reprlib.repr(names)}"
+        )
+    return chosen
+
+
+def _mapped_names(given: list[str], variables: Mapping[str, Node], names: Mapping[Any, str]) -> list[str]:
+    places = {name: k for k, name in enumerate(variables)}
+    nodes = {node: k for k, node in enumerate(variables.values())}
+    chosen = list(given)
+    for key, name in names.items():
+        place = nodes.get(key) if isinstance(key, Node) else places.get(key)
+        if place is None or not isinstance(name, str):
+            shown = describe(key) if isinstance(key, Node) else repr(key)
+            raise ArgumentError(f"differentiate: names maps variables of wrt to names, got {shown}: {reprlib.repr(name)}")
+        chosen[place] = name
+    return chosen
+
+
 # --- which nodes are touched -------------------------------------------------------------------------
 
 
@@ -158,8 +231,7 @@ def _active_path(needed: Sequence[Node], variables: dict[str, Node], of: Node) -
     for node in needed:
         if not node.inputs or node.type.dtype.kind != "f":
             continue
-        rules = node.op.vjp
-        found = [(k, i) for k, i in enumerate(node.inputs) if i in reached and _has_rule(rules, k)]
+        found = [(k, i) for k, i in enumerate(node.inputs) if i in reached and node.op.propagates(k)]
         if found:
             reached.add(node)
             flows[node] = found
@@ -168,11 +240,6 @@ def _active_path(needed: Sequence[Node], variables: dict[str, Node], of: Node) -
         if node in on_path:
             on_path.update([i for _, i in flows.get(node, ())])
     return {node: flows.get(node, []) for node in needed if node in on_path}
-
-
-def _has_rule(rules: tuple[Rule | None, ...] | Rule | None, k: int) -> bool:
-    """False for an operand that never carries a gradient, or whose derivative is zero."""
-    return not isinstance(rules, tuple) or (rules[k] is not None and rules[k] is not ZERO)
 
 
 def _check_connected(variables: dict[str, Node], needed: Sequence[Node], on_disconnected: str, of: str) -> None:
@@ -199,21 +266,46 @@ def _check_rules(path: Path, mode: str) -> None:
 # --- reverse -----------------------------------------------------------------------------------------
 
 
-def _reverse(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], path: Path, seeded: bool) -> Graph:
+def _reverse(
+    graph: Graph,
+    of_name: str,
+    of: Node,
+    variables: dict[str, Node],
+    path: Path,
+    asked: bool | Node | None,
+    outputs: Sequence[str],
+) -> Graph:
     extended = graph.copy()
-    set_origin(_origin(Role.ADJOINT, of, None, "seed"))
-    seed = extended.placeholder(_new_name(extended, f"bar_{_identifier(of_name)}"), of.shape, of.dtype) if seeded else _ones(of)
+    seed = _seed(extended, of_name, of, asked)
     adjoints, partials = _adjoints(of, seed, path)
-    grad = {}
-    for name, node in variables.items():
+    named = {}
+    for name, node in zip(outputs, variables.values(), strict=True):
         if node not in adjoints:
             set_origin(_origin(Role.ADJOINT, node, None, "disconnected"))
             adjoints[node] = call("zeros_like", node)
-        grad[name] = extended.output(f"d_{_in_parentheses(of_name)}/d_{_in_parentheses(name)}", adjoints[node])
+        named[name] = extended.output(name, adjoints[node])
+    grad = dict(zip(variables, named.values(), strict=True))
     extended._derivative = Derivative(
-        "reverse", of_name, of, variables, grad, adjoints, partials, seed=seed, before=graph._derivative
+        "reverse", of_name, of, variables, grad, named, adjoints, partials, seed=seed, before=graph._derivative
     )
     return extended
+
+
+def _seed(extended: Graph, of_name: str, of: Node, asked: bool | Node | None) -> Node:
+    """The adjoint of `of`, from which all others come."""
+    if isinstance(asked, Node):
+        return _after(extended.nodes, asked)
+    set_origin(_origin(Role.ADJOINT, of, None, "seed" if asked or not of.shape else SUM_SEED))
+    return extended.placeholder(_new_name(extended, f"bar_{_identifier(of_name)}"), of.shape, of.dtype) if asked else _ones(of)
+
+
+def _after(nodes: Sequence[Node], root: Node) -> Node:
+    """`root`, with what it needs that is not among `nodes` made anew, so that it comes after them whatever was written first."""
+    new = {node: node for node in nodes}
+    for node in walk([root]):
+        if node not in new:
+            new[node] = Node(node.op, tuple([new[i] for i in node.inputs]), node.attrs, node.type, node.origin)
+    return new[root]
 
 
 def _adjoints(of: Node, seed: Node, path: Path) -> tuple[dict[Node, Node], dict[Node, list[tuple[Edge, Node]]]]:
@@ -357,7 +449,7 @@ def _new_name(graph: Graph, wanted: str) -> str:
 # --- forward -----------------------------------------------------------------------------------------
 
 
-def _forward(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], path: Path) -> Graph:
+def _forward(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], path: Path, output: str) -> Graph:
     extended = graph.copy()
     tangents: dict[Node, Node] = {}
     for name, node in variables.items():
@@ -365,18 +457,19 @@ def _forward(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], p
         tangents[node] = extended.placeholder(_new_name(extended, f"dot_{_identifier(name)}"), node.shape, node.dtype)
     _add_tangents(tangents, path)
     set_origin(_origin(Role.TANGENT, of, None, "output"))
-    extended.output(f"dot_{of_name}", tangents[of] if of in tangents else call("zeros_like", of))
+    extended.output(output, tangents[of] if of in tangents else call("zeros_like", of))
     extended._derivative = Derivative("forward", of_name, of, variables, tangents=tangents, before=graph._derivative)
     return extended
 
 
 def _add_tangents(tangents: dict[Node, Node], path: Path) -> None:
-    """The tangent of every node on the path, beside those of the variables."""
+    """The tangent of every node on the path: what flows in, and for a variable its own beside that."""
     for node, flows in path.items():
-        if node not in tangents:
-            parts = [_tangent_part(node, k, tangents[i]) for k, i in flows]
-            set_origin(_origin(Role.TANGENT, node, None, "sum of tangents"))
-            tangents[node] = parts[0] if len(parts) == 1 else apply(add_n, tuple(parts))
+        parts = [_tangent_part(node, k, tangents[i]) for k, i in flows]
+        if node in tangents:
+            parts.insert(0, tangents[node])
+        set_origin(_origin(Role.TANGENT, node, None, "sum of tangents"))
+        tangents[node] = parts[0] if len(parts) == 1 else apply(add_n, tuple(parts))
 
 
 def _tangent_part(node: Node, k: int, tangent: Node) -> Node:

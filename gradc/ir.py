@@ -64,6 +64,10 @@ class Role(StrEnum):
     TANGENT = "tangent"
 
 
+SUM_SEED = "seed: ones, for the sum of the entries"
+"""The rule of the adjoint from which all others come, where that is no scalar's and none was given."""
+
+
 class Edge(NamedTuple):
     """One use of a node: it is operand number `operand` of `user`. Equal to the plain tuple."""
 
@@ -145,6 +149,18 @@ def _at_line(role: Role, file: str, line: int) -> Origin:
     return Origin(role, None, None, None, file, line)
 
 
+def as_name(name: object, where: str) -> str:
+    """A name that a user gave, as a plain `str`: a subclass may print, compare and hash as it likes.
+
+    Raises:
+        NamingError: it is no printable text.
+    """
+    plain = str.__str__(name) if isinstance(name, str) else ""
+    if not plain or not plain.isprintable():
+        raise NamingError(f"{where}: a name is printable text, got {plain or name!r}")
+    return plain
+
+
 # --- ops ---------------------------------------------------------------------------------------------
 
 
@@ -174,6 +190,13 @@ class Kernel(NamedTuple):
 
 
 Rule = Callable[..., "Node"]
+
+
+def ZERO(*_: Any, **__: Any) -> Node:  # noqa: N802
+    """The rule of an operand that the result depends on with derivative zero wherever there is one (floor, sign)."""
+    raise GraphError("the derivative is zero: there is nothing to build")
+
+
 KernelRule = Callable[[Sequence[TensorType], TensorType, dict[str, Any]], "Kernel | None"]
 
 
@@ -257,6 +280,10 @@ class Op:
         if isinstance(rules, tuple):
             return rules[k] is not None
         return True
+
+    def propagates(self, k: int) -> bool:
+        """True when operand `k` may carry a gradient other than zero, types aside."""
+        return not isinstance(self.vjp, tuple) or (self.vjp[k] is not None and self.vjp[k] is not ZERO)
 
 
 @dataclass(frozen=True)
@@ -933,7 +960,8 @@ def walk(roots: Iterable[Node]) -> list[Node]:
 class Derivative:
     """What one call of `differentiate` found: which node is the derivative of which.
 
-    `root` is the node that was differentiated, `seed` its adjoint, `before` the derivative that the graph had already.
+    `root` is the node that was differentiated, `seed` its adjoint, `before` the derivative that the graph had already. `grad`
+    holds the adjoints by the names of the variables, `named` the same by the names of the outputs.
     """
 
     mode: str
@@ -941,6 +969,7 @@ class Derivative:
     root: Node
     wrt: Mapping[str, Node]
     grad: Mapping[str, Node] = field(default_factory=dict)
+    named: Mapping[str, Node] = field(default_factory=dict)
     adjoints: Mapping[Node, Node] = field(default_factory=dict)
     partials: Mapping[Node, Sequence[tuple[Edge, Node]]] = field(default_factory=dict)
     tangents: Mapping[Node, Node] = field(default_factory=dict)
@@ -949,29 +978,42 @@ class Derivative:
 
 
 class Gradients(Mapping[Any, "Node"]):
-    """The adjoints that were asked for: by the variable's node or by its name. Iterates over the names."""
+    """The adjoints that were asked for, of all derivatives in reverse mode.
 
-    def __init__(self, derivative: Derivative) -> None:
-        self._derivative = derivative
+    By the variable's node or name, where the newest derivative with respect to it counts, or by the output's name, which is
+    never ambiguous. Iterates over the names of the variables.
+    """
+
+    def __init__(self, derivatives: Sequence[Derivative]) -> None:
+        """`derivatives`: in reverse mode, the oldest first."""
+        self._derivatives = tuple(derivatives)
+        self._names = {name: node for d in derivatives for name, node in d.grad.items()}
 
     def __getitem__(self, wrt: Any) -> Node:
-        d = self._derivative
-        if isinstance(wrt, str) and wrt in d.grad:
-            return d.grad[wrt]
-        for name, node in d.wrt.items():
-            if node is wrt:
-                return d.grad[name]
-        asked = describe(wrt) if isinstance(wrt, Node) else repr(wrt)
-        raise NamingError(f"grad: {asked} is not a variable of this derivative; it has {', '.join(d.grad)}")
+        found = self._find(wrt)
+        if found is None:
+            asked = describe(wrt) if isinstance(wrt, Node) else repr(wrt)
+            raise NamingError(f"grad: {asked} is not a variable of these derivatives; they have {', '.join(self._names)}")
+        return found
+
+    def _find(self, wrt: Any) -> Node | None:
+        if isinstance(wrt, Node):
+            of_wrt = (d.grad[name] for d in reversed(self._derivatives) for name, node in d.wrt.items() if node is wrt)
+            return next(of_wrt, None)
+        if not isinstance(wrt, str):
+            return None
+        if wrt in self._names:
+            return self._names[wrt]
+        return next((d.named[wrt] for d in self._derivatives if wrt in d.named), None)
 
     def __contains__(self, wrt: object) -> bool:
-        return wrt in self._derivative.grad or any(n is wrt for n in self._derivative.wrt.values())
+        return self._find(wrt) is not None
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._derivative.grad)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._derivative.grad)
+        return len(self._names)
 
 
 class Graph:
@@ -1122,32 +1164,56 @@ class Graph:
 
     @property
     def grad(self) -> Gradients:
-        """The adjoint of each `wrt`, by node or by name."""
-        derivative = self.derivative
-        if derivative.mode != "reverse":
+        """The adjoint of each `wrt`, by node, by name, or by the output's name; of every derivative, the newest first."""
+        reverse = [d for d in self.derivatives if d.mode == "reverse"]
+        if not reverse and self.derivative:
             raise GraphError(f"graph {self.name!r} was differentiated in forward mode: its tangents are outputs 'dot_...'")
-        return Gradients(derivative)
+        return Gradients(reverse)
 
     def adjoint(self, node: Node) -> Node:
-        """The adjoint of `node`: d `of` / d `node`. A constant zero where `of` does not depend on it."""
-        return self._derivative_of(node, self.derivative.adjoints)
+        """The adjoint of `node`: d `of` / d `node`, of the newest derivative in reverse mode. A constant zero where `of` does not
+        depend on it.
+
+        Raises:
+            GraphError: the graph has no such node or derivative, or the derivative has not gone through `node`: it is on no
+                path from `wrt` to `of`.
+        """
+        derivative = self._newest("reverse", "adjoints")
+        return self._derivative_of(node, derivative, derivative.adjoints)
 
     def tangent(self, node: Node) -> Node:
-        """The tangent of `node` in forward mode. A constant zero where it depends on no `wrt`."""
-        return self._derivative_of(node, self.derivative.tangents)
+        """The tangent of `node`, of the newest derivative in forward mode. A constant zero where it depends on no `wrt`.
 
-    def _derivative_of(self, node: Node, found: Mapping[Node, Node]) -> Node:
+        Raises:
+            GraphError: as for `adjoint`.
+        """
+        derivative = self._newest("forward", "tangents")
+        return self._derivative_of(node, derivative, derivative.tangents)
+
+    def _newest(self, mode: str, what: str) -> Derivative:
+        newest = next((d for d in reversed(self.derivatives) if d.mode == mode), None)
+        if newest is None and self.derivative:
+            raise GraphError(f"graph {self.name!r} has no {what}: no derivative of it is in {mode} mode")
+        assert newest is not None
+        return newest
+
+    def _derivative_of(self, node: Node, derivative: Derivative, found: Mapping[Node, Node]) -> Node:
         if node in found:
             return found[node]
         if node not in set(self.nodes):
             raise GraphError(f"graph {self.name!r} has no node {describe(node) if isinstance(node, Node) else node!r}")
+        if node in _influential(self, derivative):
+            raise GraphError(
+                f"the derivative of {derivative.of!r} with respect to {', '.join(derivative.wrt)} does not go through "
+                f"{describe(node)}; differentiate with respect to it"
+            )
         with origin_of_new_nodes(Origin(Role.CONSTANT, primal=node)):
             return _fn("zeros_like")(node)
 
     def partial_adjoints(self, node: Node) -> dict[Edge, Node]:
         """The partial adjoints that sum to the adjoint of `node`, by edge `(user, operand)`."""
         self.adjoint(node)
-        return dict(self.derivative.partials.get(node, ()))
+        return dict(self._newest("reverse", "adjoints").partials.get(node, ()))
 
     def number(self, node: Node) -> int:
         """The place of `node` in `nodes`, from 1: it is shown as v1, v2, ...
@@ -1193,20 +1259,26 @@ class Graph:
         return f"<Graph {self.name!r}: {len(self._placeholders)} placeholders, {len(self._outputs)} outputs>"
 
 
-def as_name(name: object, where: str) -> str:
-    """A name that a user gave, as a plain `str`: a subclass may print, compare and hash as it likes.
+def _influential(graph: Graph, derivative: Derivative) -> set[Node]:
+    """The nodes whose derivatives may be other than zero: `of` varies with them, or in forward mode they vary with `wrt`."""
+    if derivative.mode == "reverse":
+        found, stack = {derivative.root}, [derivative.root]
+        while stack:
+            node = stack.pop()
+            for k, i in enumerate(node.inputs):
+                if i not in found and i.type.is_float and node.op.propagates(k):
+                    found.add(i)
+                    stack.append(i)
+        return found
+    found = set(derivative.wrt.values())
+    for node in graph.nodes:
+        if node.type.is_float and any(i in found and node.op.propagates(k) for k, i in enumerate(node.inputs)):
+            found.add(node)
+    return found
 
-    Raises:
-        NamingError: it is no printable text.
-    """
-    plain = str.__str__(name) if isinstance(name, str) else ""
-    if not plain or not plain.isprintable():
-        raise NamingError(f"{where}: a name is printable text, got {plain or name!r}")
-    return plain
 
-
-def _check_placeholder_name(name: str, taken: Mapping[str, Node]) -> None:
-    if not name.isidentifier() or keyword.iskeyword(name):
+def _check_placeholder_name(name: object, taken: Mapping[str, Node]) -> None:
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
         raise NamingError(f"placeholder: a name is a Python identifier and no keyword (it is fed by keyword), got {name!r}")
     if unicodedata.normalize("NFKC", name) != name:
         raise NamingError(

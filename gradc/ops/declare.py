@@ -13,16 +13,25 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError, GraphError, NamingError
-from gradc.ir import FUNCTIONS, NUMPY, OPS, Call, Function, Kernel, KernelRule, Node, Op, Rule, register_function, register_op
+from gradc.ir import (
+    FUNCTIONS,
+    NUMPY,
+    OPS,
+    ZERO,
+    Call,
+    Function,
+    Kernel,
+    KernelRule,
+    Node,
+    Op,
+    Rule,
+    register_function,
+    register_op,
+)
 from gradc.types import DType, TensorType, as_dtype, broadcast_shapes
 
 Partial = Callable[..., Any] | float | None
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def ZERO(*_: Any, **__: Any) -> Node:  # noqa: N802
-    """The rule of an operand that the result depends on with derivative zero wherever there is one (floor, sign)."""
-    raise GraphError("the derivative is zero: there is nothing to build")
 
 
 # --- elementwise -------------------------------------------------------------------------------------

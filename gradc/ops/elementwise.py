@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError
-from gradc.ir import CONSTANT, NUMPY, Call, Kernel, Node, Op, apply, lift
-from gradc.ops.declare import ZERO, call, elementwise, function, linear, op
+from gradc.ir import CONSTANT, NUMPY, ZERO, Call, Kernel, Node, Op, apply, lift
+from gradc.ops.declare import call, elementwise, function, linear, op
 from gradc.ops.recipes import BITS, do, recipe
 from gradc.ops.samples import at, cases, normal, points, ranges, reals, sample, uniform
 from gradc.types import TensorType, as_dtype, as_integer, as_number, broadcast_shapes

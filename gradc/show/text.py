@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from gradc.ir import Graph, Node, Role, call_text, paused_collector
+from gradc.ir import SUM_SEED, Graph, Node, Role, call_text, paused_collector
 
 DERIVED = (Role.ADJOINT, Role.PARTIAL, Role.TANGENT)
 _WIDEST = (8, 40, 24, 44)
@@ -54,7 +54,7 @@ def purpose(node: Node, numbers: Mapping[Node, int], results: set[Node]) -> str:
         text += f" of v{numbers[primal]}"
         if edge is not None and edge.user in numbers:
             text += f" through v{numbers[edge.user]}[{edge.operand}]"
-    return text
+    return f"{text}: of the sum of its entries" if node.origin.rule == SUM_SEED else text
 
 
 def source_line(node: Node) -> str:

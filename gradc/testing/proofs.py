@@ -19,8 +19,7 @@ import numpy as np
 
 from gradc.differentiate import differentiate
 from gradc.errors import ArgumentError, CheckError, GradcError, UnsupportedError
-from gradc.ir import CONSTANT, FUNCTIONS, OPS, PLACEHOLDER, Attrs, Function, Graph, Node, Op, Rule, apply, walk
-from gradc.ops.declare import ZERO
+from gradc.ir import CONSTANT, FUNCTIONS, OPS, PLACEHOLDER, ZERO, Attrs, Function, Graph, Node, Op, Rule, apply, walk
 
 _OPERANDS = "abcdefgh"
 _POINTS = 12
