@@ -180,6 +180,18 @@ def _at_line(role: Role, file: str, line: int) -> Origin:
     return Origin(role, None, None, None, file, line)
 
 
+def as_name(name: object, where: str) -> str:
+    """A name that a user gave, as a plain `str`: a subclass may print, compare and hash as it likes.
+
+    Raises:
+        NamingError: it is no printable text.
+    """
+    plain = str.__str__(name) if isinstance(name, str) else ""
+    if not plain or not plain.isprintable():
+        raise NamingError(f"{where}: a name is printable text, got {plain or name!r}")
+    return plain
+
+
 # --- ops ---------------------------------------------------------------------------------------------
 
 
