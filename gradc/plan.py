@@ -450,7 +450,7 @@ class _Planner:
         safe = self._last_that_may_raise()
         for name, node in self.updates:
             target = self.placeholders.get(name)
-            if target is None or self.home.get(node) is not Home.ARENA or node in owned or node in direct:
+            if target is None or self.home.get(node) is not Home.ARENA or node in owned:
                 continue
             k = position[node]
             if safe >= self.loop.get(k, (k, k))[0] or self.last.get(target, -1) > k or not self._may_overwrite(node, target):

@@ -85,7 +85,7 @@ OPERANDS = {
     "transposed twice": lambda x: x.T.T,
     "strided": lambda x: as_strided(x, x.shape, x.strides),
     "matrix": lambda x: x.view(np.matrix) if x.ndim == 2 else x,
-    "buffer": lambda x: np.frombuffer(memoryview(x), x.dtype).reshape(x.shape) if x.size else x,
+    "buffer": lambda x: np.frombuffer(memoryview(x), x.dtype).reshape(x.shape) if x.size and x.flags.c_contiguous else x,
     "list": lambda x: np.asarray(x.tolist(), x.dtype).reshape(x.shape),
     "kept elsewhere": _kept,
     "written to": _written,
@@ -122,7 +122,7 @@ class Choices:
 class Program:
     """A graph, outputs wanted, updates, and plain values for its placeholders."""
 
-    def __init__(self, choices, own=20, fragile=10):
+    def __init__(self, choices, own=20, fragile=15):
         self.choices, self.own, self.fragile = choices, own, fragile
         self.graph = gc.Graph("random")
         self.numbers = itertools.count()
@@ -169,7 +169,8 @@ class Program:
         if kind == 0:
             return c.one([np.tanh, np.negative, np.abs, gc.relu, np.square, np.sign, np.isfinite])(x)
         if kind == 1:
-            return c.one([np.add, np.multiply, np.power, np.maximum, np.subtract, np.less])(x, y)
+            power = np.multiply if "f" in x.dtype.kind + y.dtype.kind else np.power  # of floats: last bits hang on strides
+            return c.one([np.add, np.multiply, power, np.maximum, np.subtract, np.less])(x, y)
         if kind == 2:
             return np.where(x > 0, x, y)
         if kind == 3:
@@ -330,6 +331,15 @@ def outermost(array):
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
+
+
+def clone(array):
+    """The same entries with the same strides in memory of its own: NumPy's loops, and so last bits, depend on strides."""
+    owner = outermost(array)
+    offset = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
+    if not owner.flags.c_contiguous or isinstance(owner, np.memmap) or not array.size:
+        return np.array(array, order="K")
+    return np.ndarray(array.shape, array.dtype, owner.reshape(-1).view(np.uint8).copy(), offset, array.strides)
 
 
 def memory_of(arrays):
