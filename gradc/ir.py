@@ -322,19 +322,20 @@ def register_function(function: Function) -> None:
         NUMPY[target] = function.build
 
 
-_INFERRED_AT_MOST = 8192
-_inferred: dict[Any, TensorType] = {}
+_REMEMBERED = 8192
+INFERRED: dict[Any, TensorType] = {}
+"""Types that were asked for lately, by op, operand types, and the types and bits of attributes."""
 
 
 def infer_type(op: Op, types: tuple[TensorType, ...], attrs: Attrs) -> TensorType:
-    """The type of `op` on operands of `types`; what was asked lately is remembered, by the types and bits of attributes."""
+    """The type of `op` on operands of `types`; remembered, for the next that asks."""
     key = (op, types, key_of(attrs) if attrs else attrs)
-    found = _inferred.get(key)
+    found = INFERRED.get(key)
     if found is None:
         found = op.infer(*types, **dict(attrs))
-        if len(_inferred) >= _INFERRED_AT_MOST:
-            _inferred.clear()
-        _inferred[key] = found
+        if len(INFERRED) >= _REMEMBERED:
+            INFERRED.clear()
+        INFERRED[key] = found
     return found
 
 
