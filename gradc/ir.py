@@ -186,6 +186,11 @@ def ZERO(*_: Any, **__: Any) -> Node:  # noqa: N802
     raise GraphError("the derivative is zero: there is nothing to build")
 
 
+def THROUGH(k: int, g: Node, *_: Any, **__: Any) -> Node:  # noqa: N802
+    """The rule of a sum: the adjoint of each term is that of the sum, and its tangent a term of the sum's."""
+    return g
+
+
 KernelRule = Callable[[Sequence[TensorType], TensorType, dict[str, Any]], "Kernel | None"]
 
 
