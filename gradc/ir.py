@@ -228,6 +228,11 @@ def ZERO(*_: Any, **__: Any) -> Node:  # noqa: N802
     raise GraphError("the derivative is zero: there is nothing to build")
 
 
+def THROUGH(k: int, g: Node, *_: Any, **__: Any) -> Node:  # noqa: N802
+    """The rule of a sum: the adjoint of each term is that of the sum, and its tangent a term of the sum's."""
+    return g
+
+
 KernelRule = Callable[[Sequence[TensorType], TensorType, dict[str, Any]], "Kernel | None"]
 
 
@@ -374,20 +379,21 @@ def register_function(function: Function) -> None:
         NUMPY[target] = function.build
 
 
-_INFERRED_AT_MOST = 8192
-_inferred: dict[Any, TensorType] = {}
+_REMEMBERED = 8192
+INFERRED: dict[Any, TensorType] = {}
+"""Types that were asked for lately, by op, operand types, and the types and bits of attributes."""
 
 
 def infer_type(op: Op, types: tuple[TensorType, ...], attrs: Attrs) -> TensorType:
-    """The type of `op` on operands of `types`; what was asked lately is remembered, by the types and bits of attributes."""
+    """The type of `op` on operands of `types`; remembered, for the next that asks."""
     key = (op, types, key_of(attrs) if attrs else attrs)
-    found = _inferred.get(key)
+    found = INFERRED.get(key)
     if found is None:
         with by_expression():
             found = op.infer(*types, **dict(attrs))
-        if len(_inferred) >= _INFERRED_AT_MOST:
-            _inferred.clear()
-        _inferred[key] = found
+        if len(INFERRED) >= _REMEMBERED:
+            INFERRED.clear()
+        INFERRED[key] = found
     return found
 
 
