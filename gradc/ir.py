@@ -259,6 +259,7 @@ class Op:
         masks: it selects, so entries of the adjoint that it did not select are exactly zero.
         places: operand 0's entries, or sums of them, among zeros.
         even, odd: f(-x) is f(x), or -f(x).
+        keeps_sign: f(x) is not below 0 where x is not, and not above 0 where x is not.
         nonnegative: no value is below 0.
         kinks: `kinks(g, out, *operands, **attrs)`: where the rules give a convention, for there is no derivative; for an op that
             is not elementwise, of the adjoint's entries that are not 0. `differentiate(kinks="nan")` asks it.
@@ -291,6 +292,7 @@ class Op:
     places: bool = False
     even: bool = False
     odd: bool = False
+    keeps_sign: bool = False
     nonnegative: bool = False
     kinks: Callable[..., Node | None] | None = None
     reduces: bool = False
