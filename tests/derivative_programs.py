@@ -7,6 +7,7 @@ smooth; the oracle takes it, unless a variable lies between what the form reads 
 from __future__ import annotations
 
 import random
+import re
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 SHAPES = [(), (2,), (3,), (2, 2), (2, 3), (3, 1), (1, 2), (1,)]
 SMOOTH = [
     "np.sin({0})", "np.cos({0})", "np.tanh({0})", "np.exp({0})", "np.arctan({0})", "np.expm1({0})", "gc.sigmoid({0})",
-    "gc.softplus({0})", "{0}**2", "{0}**3", "-{0}", "{0} * 0.5", "{0} + 1.5", "2.0 - {0}", "{0} * {0}", "np.sinh({0} * 0.125)",
+    "gc.softplus({0})", "{0}**2", "{0}**3", "-{0}", "{0} * 0.5", "{0} + 1.5", "2.0 - {0}", "{0} * {0}", "np.sinh({0} * 0.125)", "np.logaddexp({0}, -{0}) - 0.5",
     "np.log1p({0}**2)", "np.sqrt({0}**2 + 1.0)", "1.0 / ({0}**2 + 1.0)", "np.square({0})", "gc.ndtr({0})", "gc.log_sigmoid({0})",
 ]  # fmt: skip
 KINKED = [
@@ -89,7 +90,7 @@ class Program:
         wanted, found = {self.result, *inner, *self.seed.split()}, []
         for s in reversed(self.statements):
             if s.name in wanted:
-                plain = not s.meaning or not inner.isdisjoint(s.inside)
+                plain = not s.meaning or not self.forms or not inner.isdisjoint(s.inside)
                 found.append((s.name, s.text if plain else s.meaning))
                 wanted.update(s.reads if plain else s.of)
         return found[::-1]
@@ -208,7 +209,7 @@ class Maker:
             return
         options = [f"{x}.T", f"{x}.reshape(-1)", f"{x}[::-1]", f"{x}[0]", f"{x}[-1:]", f"{x}[[0, -1, 0]]", f"{x}[..., 0]", f"{x}[None]"]
         options += [f"np.cumsum({x}, 0)", f"np.linalg.norm({x})", f"{x}[1:]" if shape[0] > 1 else f"{x}[:1]"]
-        options += [f"np.concatenate([{x}, {x}[:1]])", f"{x} @ {x}.T" if n == 2 else f"{x} @ {x}", f"np.stack([{x}, {x} * 0.5])"]
+        options += [f"np.concatenate([{x}, {x}[:1]])", f"{x} @ {x}.T" if n > 1 else f"{x} @ {x}", f"np.stack([{x}, {x} * 0.5])"]
         text = self.c.choice(options)
         found = eval(text, {"np": np, x: np.zeros(shape)}).shape
         if int(np.prod(found)) <= 9 and len(found) < 4:
@@ -232,8 +233,6 @@ def written(m, of, shape, meaning, *steps):
 
 
 def _reads(text, name):
-    import re
-
     return re.search(rf"\b{name}\b", text) is not None
 
 
@@ -311,7 +310,7 @@ def logaddexp(m, x, shape):
 def log_cosh(m, x, shape):
     texts = [
         [f"np.abs({x})", "{a} + np.log1p(np.exp(-2 * {a})) - math.log(2)"], [f"np.log(np.cosh({x}))"],
-        [f"np.logaddexp({x}, -{x}) - math.log(2)"], [f"np.cosh({x})", "np.log({a})"],
+        [f"np.cosh({x})", "np.log({a})"],
     ]  # fmt: skip
     return written(m, [x], shape, f"fn.log_cosh({x})", *[(t, shape) for t in m.c.choice(texts)])
 
@@ -363,13 +362,13 @@ def cross_entropy(m, x, shape):
     found = m.partner(shape)
     if not found or int(np.prod(found[1])) > 9:
         return None
-    y, shape = found
+    y, both = found
     texts = [
         [f"np.maximum({x}, 0) - {x} * {y} + np.log1p(np.exp(-np.abs({x})))"],
         [f"np.abs({x})", f"gc.relu({x}) - {x} * {y} + np.log1p(np.exp(-{{a}}))"],
         [f"np.log1p(np.exp({x})) - {y} * {x}"],
     ]  # fmt: skip
-    return written(m, [x, y], shape, f"fn.bce({x}, {y})", *[(t, shape) for t in m.c.choice(texts)])
+    return written(m, [x, y], both, f"fn.bce({x}, {y})", *[(t, shape) for t in m.c.choice(texts)])
 
 
 def log_of_normal(m, x, shape):
@@ -414,6 +413,7 @@ class Truth(NamedTuple):
     kinks: int
     origins: int
     recorded: list
+    largest: float
 
 
 def truth(program, x, along, weights, noise=0, decisions=None):
@@ -429,6 +429,7 @@ def truth(program, x, along, weights, noise=0, decisions=None):
         _vary(names, name, along if name in wrt else None)
     for name, text in program.as_meant():
         names[name] = eval(text, {**jets.NAMES, **names})
+        assert names[name].shape == program.shapes[name], (name, text)
         if name in wrt:
             _vary(names, name, along)
     result = names[program.result].jets
@@ -444,7 +445,9 @@ def truth(program, x, along, weights, noise=0, decisions=None):
                  for k in range(along[w].size)] for w in wrt}  # fmt: skip
     second = {n: [sum((s.v * j.h.get((n, k), total) + s.g.get((n, k), total) * j.d for s, j in zip(seed, values, strict=True)), total)
                   if alive else None for k in range(along[n].size)] for n in program.inputs}  # fmt: skip
-    return Truth([j.v for j in values], [j.d for j in values] if alive else [None] * len(values), first, second, run.kinks, run.origins, run.recorded)
+    for number in [t for found in (*first.values(), *second.values()) for t in found if t is not None]:
+        run.check(number)
+    return Truth([j.v for j in values], [j.d for j in values] if alive else [None] * len(values), first, second, run.kinks, run.origins, run.recorded, float(run.largest))
 
 
 def _input(v):

@@ -29,6 +29,7 @@ class Run:
     """What one run of a program shares: its precision, noise, decisions, and what it met.
 
     Attributes:
+        largest: the largest number, which what underflows may have been multiplied by.
         kinks: how many ops were at a kink, and took a convention.
         origins: how many of these were a 0 / 0, whose derivative is NaN.
     """
@@ -44,6 +45,8 @@ class Run:
         self._next = 0
         top, tiny = (290, -280) if self.dtype.itemsize == 8 else (35, -34)
         self.most, self.least = Decimal(10) ** top, Decimal(10) ** tiny
+        self.near = Decimal(10) ** (-6 if self.dtype.itemsize == 8 else -3)
+        self.largest = ONE
 
     def rounded(self, x):
         if not self._factors or not x:
@@ -53,13 +56,15 @@ class Run:
 
     def compare(self, a, b):
         """-1, 0 or 1; the same in the runs with noise as in the exact one."""
+        if a is BAD or b is BAD:
+            raise LeftOut("a comparison of what is no number")
         found = (a.v > b.v) - (a.v < b.v)
         if self._replayed is not None:
             wanted = next(self._replayed)
             if wanted and wanted != found:
                 raise LeftOut("next to a kink")
             return wanted
-        if not found and a is not b and not (a.exact and b.exact):
+        if abs(a.v - b.v) < self.near and a is not b and not (a.exact and b.exact):
             raise LeftOut("a tie of rounded values")
         self.recorded.append(found)
         return found
@@ -68,8 +73,10 @@ class Run:
         return self.dtype.type(float(v)) == v if self.dtype.itemsize == 8 else Decimal(float(np.float32(float(v)))) == v
 
     def check(self, v):
-        if abs(v) > self.most:
-            raise LeftOut("too large")
+        if abs(v) > self.largest:
+            self.largest = abs(v)
+            if self.largest > self.most:
+                raise LeftOut("too large")
         return v
 
     def check_divisor(self, v):
@@ -255,6 +262,8 @@ def _arctan(v):
 
 
 def _density(v):
+    if abs(v) > 1500:
+        raise LeftOut("too far in a tail")
     return (-v * v / 2).exp() / by_mpmath("sqrt", 2 * Decimal(mpmath.nstr(mpmath.pi, DIGITS)))
 
 
@@ -263,8 +272,9 @@ def _ndtr(v):
 
 
 def _log_ndtr(v):
+    density = _density(v)
     p = by_mpmath("ncdf", v)
-    ratio = _density(v) / p
+    ratio = density / p
     return p.ln() if v < 0 else by_mpmath("log1p", -by_mpmath("ncdf", -v)), ratio, -ratio * (v + ratio)
 
 
@@ -293,7 +303,7 @@ def _power(v, n):
     if n < 2 and n not in (0, 1):
         run.check_divisor(v)
     whole = n == int(n)
-    if not whole and v <= 0:
+    if (not whole and v <= 0) or (n < 0 and not v):
         raise InvalidOperation
     at = lambda k: v ** int(k) if whole else v.sqrt() ** int(2 * k)
     if v == 0 and whole and n >= 0:
@@ -462,9 +472,8 @@ class Array:
         return self._compared(other, lambda c: c < 0)
 
     def _compared(self, other, holds):
-        """What is no number compares as False."""
         a, b = np.broadcast_arrays(self.jets, array(other).jets)
-        found = [x is not BAD and y is not BAD and holds(run.compare(x, y)) for x, y in zip(a.flat, b.flat, strict=True)]
+        found = [holds(run.compare(x, y)) for x, y in zip(a.flat, b.flat, strict=True)]
         return np.array(found, bool).reshape(a.shape)
 
     def reshape(self, *shape):
@@ -526,7 +535,11 @@ def squares(jets):
 
 def variance(jets):
     """The mean square of the distances to the mean; of equal numbers none."""
-    if BAD not in jets and all(jet.exact and jet.v == jets[0].v for jet in jets):
+    if BAD in jets:
+        return BAD
+    if all(abs(jet.v - jets[0].v) < run.near * max(1, abs(jet.v)) for jet in jets):
+        if not all(jet.exact and jet.v == jets[0].v for jet in jets):
+            raise LeftOut("a tie of rounded values")
         jets = [Jet(ZERO, j.d, j.g, j.h) for j in jets]
     m = mean(jets)
     return mean([power(jet - m, 2) for jet in jets])
@@ -555,11 +568,7 @@ def log_sum_exp(jets):
     if len(jets) == 1:
         return jets[0]
     found, top = exponentials(jets)
-    p = [e.v for e in found]
-    whole = sum(p, ZERO)
-    p = [e / whole for e in p]
-    second = {(a, b): (p[a] if a == b else ZERO) - p[a] * p[b] for a in range(len(p)) for b in range(a, len(p))}
-    return compose(top + whole.ln(), jets, p, second, False)
+    return smooth(_log, total(found)) + Jet(top, exact=False)
 
 
 def softmax(jets):
