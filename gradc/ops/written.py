@@ -46,7 +46,7 @@ from gradc.ops.elementwise import (
 from gradc.ops.linalg import matmul_op, vecdot_op
 from gradc.ops.nn import log_softmax, softmax
 from gradc.ops.norms import norm_2
-from gradc.ops.reduction import logsumexp, max_op, per_count, reduced_shape, sum_op
+from gradc.ops.reduction import logsumexp, max_op, over_count, per_count, reduced_shape, sum_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op
 from gradc.ops.smooth import defined, log_cosh, matern_3, matern_5, root_power, signed_expm1, signed_log1p, softplus_tail
 from gradc.ops.statistics import squares_about_mean, standard_deviation
@@ -272,7 +272,7 @@ _KEEPING = (add, add_n, multiply, divide, sum_op, astype_op, max_op)
 
 _KINK: tuple[tuple[Op, ...], ...] = (_RADII[:-1],)
 _OPPOSITES = ((maximum,), (negative,))
-_SQUARES = (square, sum_op, add, squares_about_mean, divide, where_op, multiply)
+_SQUARES = (square, sum_op, add, squares_about_mean, over_count, divide, where_op, multiply)
 
 
 @recognises("square", (square,), _OPPOSITES, (square,))
@@ -281,8 +281,8 @@ def _square(node: Node, same: Same) -> Node | None:
     return squared(node.inputs[0], same)
 
 
-@recognises("square", (multiply,), _OPPOSITES, (square,))
-@recognises("square", (multiply,), _KINK, _SQUARES)
+@recognises("square", (multiply,), _OPPOSITES, (square,), values=False)
+@recognises("square", (multiply,), _KINK, _SQUARES, values=False)
 def _product_of_distances(node: Node, same: Same) -> Node | None:
     """r * r, and with other factors between them, as in 0.5 * r * r."""
     factors = _factors(node)
