@@ -680,7 +680,20 @@ safe_divide: Op = elementwise(
         do(np.copyto, "{out}, 0, where={s0}"),
         inplace=(0,),
         scratch=("bool",),
-    )._asdict(),  # x / y, and 0 where y is 0
+    )._asdict(),  # x / y, and 0 where y is 0, with all derivatives
+    rules=(lambda g, out, x, y: safe_divide(g, y), lambda g, out, x, y: -(safe_divide(g, y) * out)),
+    symbolic="a / b",
+    public=False,
+)
+over_distance: Op = elementwise(
+    "over_distance",
+    **recipe(
+        do(np.divide, "{0}, {1}, {out}"),
+        do(np.equal, "{1}, 0, {s0}"),
+        do(np.copyto, "{out}, 0, where={s0}"),
+        inplace=(0,),
+        scratch=("bool",),
+    )._asdict(),  # x / y, and 0 where y is 0, by a convention
     rules=(lambda g, out, x, y: over_size(g, y), lambda g, out, x, y: -(over_size(g, y) * out)),
     symbolic="a / b",
     kinks=lambda x, y: equal(y, 0),
@@ -757,11 +770,11 @@ hypot: Op = elementwise(
 def _arctan2_rules() -> tuple[Any, Any]:
     def y_rule(g: Node, out: Node, y: Node, x: Node) -> Node:
         r = hypot(y, x)
-        return safe_divide(g * direction(x, y, r), r)
+        return over_distance(g * direction(x, y, r), r)
 
     def x_rule(g: Node, out: Node, y: Node, x: Node) -> Node:
         r = hypot(y, x)
-        return -safe_divide(g * direction(y, x, r), r)
+        return -over_distance(g * direction(y, x, r), r)
 
     return y_rule, x_rule
 

@@ -17,7 +17,7 @@ import numpy as np
 from gradc.errors import ArgumentError, ShapeError, show
 from gradc.ir import Call, Kernel, Node, Op, apply, lift
 from gradc.ops.declare import call, function, op
-from gradc.ops.elementwise import abs_, over_size, power, safe_divide, select, sign
+from gradc.ops.elementwise import abs_, over_distance, over_size, power, select, sign
 from gradc.ops.reduction import kept, max_, may_be_empty, min_, narrowed, reduced_shape, reduction_samples, sum_
 from gradc.ops.samples import Sample, at, normal, sample
 from gradc.types import TensorType, normalize_axes, normalize_axis, show_shape
@@ -155,7 +155,7 @@ def _unit_op(name: str, over: Callable[[Node, Node], Node], **traits: Any) -> Op
     )
 
 
-unit_op = _unit_op("unit", safe_divide)
+unit_op = _unit_op("unit", over_distance)
 slope_of_norm_op = _unit_op("slope_of_norm", over_size)
 
 
@@ -200,7 +200,7 @@ def _power_slope(x: Node, size: Node, axes: tuple[int, ...], p: float) -> Node:
     """
     share = slope_of_norm(x, size, axes)
     slope = select(call("not_equal", x if p > 0 else size, 0), sign(share) * power(abs_(share), p - 1))
-    return slope + share * 0  # at the origin, what is 0 here has no derivative
+    return slope + slope_of_norm(x, size, axes) * 0  # at the origin, what is 0 here has no derivative; a node that no mask reads
 
 
 def _unit_slope(x: Node, size: Node, axes: tuple[int, ...], flat: bool) -> Node:
