@@ -249,8 +249,8 @@ class _Evaluation:
         return {name: values[node] for name, node in self.graph.outputs.items()}
 
     def _plainly(self, node: Node, operands: list[Array]) -> Array:
-        if node.op.raises and any(x.dtype.kind == "f" and not np.isfinite(x).all() for x in operands):
-            raise EvaluationError(f"{node.op.name}: iterations may not end on NaN and infinities")
+        if node.op.raises and not all(map(_is_tame, operands)):
+            raise EvaluationError(f"{node.op.name}: iterations may not end on extreme numbers")
         return evaluate_node(node, operands, self._dims)
 
     @property
@@ -299,6 +299,15 @@ class _Evaluation:
 
 def _attrs(node: Node, dims: Mapping[str, int]) -> dict[str, Any]:
     return {name: resolve(value, dims) for name, value in node.attrs}
+
+
+def _is_tame(x: Array) -> bool:
+    """True where the numbers are neither NaN nor infinite nor so large or small that products of a few of them would be."""
+    if x.dtype.kind != "f":
+        return True
+    limit = float(np.finfo(x.dtype).max) ** 0.25
+    size = np.abs(x[x != 0])
+    return bool(((size < limit) & (size > 1 / limit)).all())
 
 
 def _looks_exact(x: Array) -> Array:
