@@ -739,6 +739,25 @@ def test_the_square_of_a_root_has_no_derivative_where_it_has_no_value(written):
         np.testing.assert_allclose(found["d_masked/d_x"], [0.0, 0.0, 1.0], rtol=1e-15)
 
 
+@pytest.mark.parametrize(
+    "written, at, wanted",
+    [
+        (lambda x, y: (x / np.hypot(1.0, x)) ** 2, (1e200, 0.0), 1.0),
+        (lambda x, y: (np.abs(x) * np.abs(y)) ** 2, (1e-200, 1e200), 1.0),
+        (lambda x, y: (np.abs(x) / np.abs(y)) ** 2, (1e200, -2e200), 0.25),
+        (lambda x, y: (np.sqrt(x * x) / y) ** 2, (1e-150, 2e-150), 0.25),
+        (lambda x, y: np.abs(x) * y * np.abs(x), (-1e200, 1e-300), 1e100),
+    ],
+)
+def test_forms_overflow_nowhere_where_what_is_written_does_not(written, at, wanted):
+    graph = gc.Graph()
+    graph.output("z", written(graph.placeholder("x"), graph.placeholder("y")))
+    for passes_ in PIPELINES.values():
+        assert graph.compile(passes=passes_)(x=at[0], y=at[1])["z"] == pytest.approx(wanted, rel=1e-14)
+    slope = gc.differentiate(graph, "x").compile()(x=at[0], y=at[1])["d_z/d_x"]
+    assert slope == pytest.approx(0 if at[1] == 0 else 2 * wanted / at[0], rel=1e-14)
+
+
 def test_beside_a_kink_a_power_of_a_root_has_no_second_derivative():
     for written in (lambda x: (np.sqrt(np.abs(x)) ** 3).sum(), lambda x: (np.sqrt(np.hypot(x, x)) ** 3).sum()):
         assert all(math.isnan(v) for v in values(written, ORIGIN, DIRECTION, 2, "reverse").values())
