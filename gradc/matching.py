@@ -237,7 +237,7 @@ class Same:
         if node.op is PLACEHOLDER or node in self._opaque:
             return node
         operands = [self._numbers[i] for i in node.inputs]
-        return node.op, tuple(sorted(operands) if node.op.commutative else operands), node.attrs, node.type
+        return node.op, tuple(sorted(operands) if node.op.commutative else operands), key_of(node.attrs), node.type
 
 
 # --- patterns ----------------------------------------------------------------------------------------
