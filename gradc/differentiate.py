@@ -21,6 +21,7 @@ from gradc.ir import (
     CONSTANT,
     PLACEHOLDER,
     SUM_SEED,
+    THROUGH,
     Derivative,
     Edge,
     Graph,
@@ -473,6 +474,8 @@ def _rule_name(op: str, mode: str, k: int) -> str:
 
 
 def _apply_rule(rules: Any, k: int, g: Node, node: Node, attrs: dict[str, Any]) -> Node:
+    if rules is THROUGH:
+        return g  # a rule is handed all operands, and a sum has many
     if isinstance(rules, tuple):
         return rules[k](g, node, *node.inputs, **attrs)  # type: ignore[no-any-return]
     return rules(k, g, node, *node.inputs, **attrs)  # type: ignore[no-any-return]
@@ -541,7 +544,8 @@ def _forward(graph: Graph, of_name: str, of: Node, variables: dict[str, Node], p
     for name, node in variables.items():
         set_origin(_origin(Role.TANGENT, node, None, "seed"))
         dot = extended.placeholder(_new_name(extended, f"dot_{_identifier(name)}"), node.shape, node.dtype)
-        tangents[settled.twin(node)] = dot
+        twin = settled.twin(node)
+        tangents[twin] = dot if twin not in tangents else apply(add_n, (tangents[twin], dot))  # one node may have two names
     _add_tangents(tangents, path, sweep)
     tangents = settled.by_node(tangents, walk([of, *variables.values()])) if settled.forms else tangents
     inner = sweep.inner(_plain_path(of, variables, settled), tangents)

@@ -180,6 +180,18 @@ def _at_line(role: Role, file: str, line: int) -> Origin:
     return Origin(role, None, None, None, file, line)
 
 
+def as_name(name: object, where: str) -> str:
+    """A name that a user gave, as a plain `str`: a subclass may print, compare and hash as it likes.
+
+    Raises:
+        NamingError: it is no printable text.
+    """
+    plain = str.__str__(name) if isinstance(name, str) else ""
+    if not plain or not plain.isprintable():
+        raise NamingError(f"{where}: a name is printable text, got {plain or name!r}")
+    return plain
+
+
 # --- ops ---------------------------------------------------------------------------------------------
 
 
@@ -214,6 +226,11 @@ Rule = Callable[..., "Node"]
 def ZERO(*_: Any, **__: Any) -> Node:  # noqa: N802
     """The rule of an operand that the result depends on with derivative zero wherever there is one (floor, sign)."""
     raise GraphError("the derivative is zero: there is nothing to build")
+
+
+def THROUGH(k: int, g: Node, *_: Any, **__: Any) -> Node:  # noqa: N802
+    """The rule of a sum: the adjoint of each term is that of the sum, and its tangent a term of the sum's."""
+    return g
 
 
 KernelRule = Callable[[Sequence[TensorType], TensorType, dict[str, Any]], "Kernel | None"]
@@ -364,20 +381,21 @@ def register_function(function: Function) -> None:
         NUMPY[target] = function.build
 
 
-_INFERRED_AT_MOST = 8192
-_inferred: dict[Any, TensorType] = {}
+_REMEMBERED = 8192
+INFERRED: dict[Any, TensorType] = {}
+"""Types that were asked for lately, by op, operand types, and the types and bits of attributes."""
 
 
 def infer_type(op: Op, types: tuple[TensorType, ...], attrs: Attrs) -> TensorType:
-    """The type of `op` on operands of `types`; what was asked lately is remembered, by the types and bits of attributes."""
+    """The type of `op` on operands of `types`; remembered, for the next that asks."""
     key = (op, types, key_of(attrs) if attrs else attrs)
-    found = _inferred.get(key)
+    found = INFERRED.get(key)
     if found is None:
         with by_expression():
             found = op.infer(*types, **dict(attrs))
-        if len(_inferred) >= _INFERRED_AT_MOST:
-            _inferred.clear()
-        _inferred[key] = found
+        if len(INFERRED) >= _REMEMBERED:
+            INFERRED.clear()
+        INFERRED[key] = found
     return found
 
 

@@ -1236,13 +1236,21 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Node:
 
 
 _CLIP_CALLS = (do(np.maximum, "{0}, {1}, out={out}"), do(np.minimum, "{out}, {2}, out={out}"))
+
+
+def _if_apart(inside: Node, lo: Node, hi: Node) -> Node:
+    """`inside`, where there is an inside: bounds that meet or cross give the upper one, whatever is between."""
+    low, high = _scalar(lo), _scalar(hi)
+    return inside if low is not None and high is not None and low < high else logical_and(inside, less(lo, hi))
+
+
 clip_op = elementwise(
     "clip",
     **recipe(*_CLIP_CALLS, inplace=(0,))._asdict(),
     partials=(
-        lambda x, lo, hi, out: logical_and(greater_equal(x, lo), less_equal(x, hi)),
-        lambda x, lo, hi, out: logical_and(less(x, lo), less_equal(lo, hi)),
-        lambda x, lo, hi, out: logical_or(greater(x, hi), greater(lo, hi)),
+        lambda x, lo, hi, out: _if_apart(logical_and(greater_equal(x, lo), less_equal(x, hi)), lo, hi),
+        lambda x, lo, hi, out: logical_and(less(x, lo), less(lo, hi)),
+        lambda x, lo, hi, out: logical_or(greater(x, hi), greater_equal(lo, hi)),
     ),
     masks=True,
     kinks=lambda x, lo, hi: logical_or(equal(x, lo), equal(x, hi)),
@@ -1280,7 +1288,7 @@ clip_max = elementwise(
         at(0.5, 1.0, 0.0, value=0.0, adjoints=(0.0, 0.0, 1.0), why="bounds that cross: NumPy gives the upper one"),
         at(_NAN, 0.0, 1.0, value=_NAN, adjoints=(0.0, 0.0, 0.0)),
         at(_INF, 0.0, 1.0, value=1.0, adjoints=(0.0, 0.0, 1.0)),
-        at(1.0, 1.0, 1.0, value=1.0, adjoints=(1.0, 0.0, 0.0), why="the bounds belong to the inside"),
+        at(1.0, 1.0, 1.0, value=1.0, adjoints=(0.0, 0.0, 1.0), why="bounds that meet leave no inside"),
         at(1.0, _NAN, 2.0, value=_NAN, adjoints=(0.0, 0.0, 0.0)),
     ),
 )

@@ -269,6 +269,8 @@ def is_nonnegative(node: Node, same: Same, depth: int = _DEPTH) -> bool:
     if node.op is power_op:
         exponent = number_of(node.inputs[1])
         return exponent is not None and exponent % 2 == 0
+    if node.op is max_op and dict(node.attrs).get("nothing", 0) < 0:
+        return False  # of nothing it is -inf
     if node.op in _KEEPING or moves_entries(node):
         return all(is_nonnegative(i, same, depth - 1) for i in (node.inputs[:1] if moves_entries(node) else node.inputs))
     return node.op is maximum and any(is_nonnegative(i, same, depth - 1) for i in node.inputs)
@@ -287,8 +289,8 @@ def _square(node: Node, same: Same) -> Node | None:
     return squared(node.inputs[0], same)
 
 
-@recognises("square", (multiply,), _OPPOSITES, (square,))
-@recognises("square", (multiply,), _KINK, _SQUARES)
+@recognises("square", (multiply,), _OPPOSITES, (square,), values=False)
+@recognises("square", (multiply,), _KINK, _SQUARES, values=False)
 def _product_of_distances(node: Node, same: Same) -> Node | None:
     """r * r, and with other factors between them, as in 0.5 * r * r."""
     factors = _factors(node)
