@@ -188,7 +188,7 @@ def as_name(name: object, where: str) -> str:
     """
     plain = str.__str__(name) if isinstance(name, str) else ""
     if not plain or not plain.isprintable():
-        raise NamingError(f"{where}: a name is printable text, got {plain or name!r}")
+        raise NamingError(f"{where}: a name is printable text, got {show(name)}")
     return plain
 
 
@@ -1460,18 +1460,6 @@ def _influential(graph: Graph, derivative: Derivative) -> set[Node]:
         if node.type.is_float and any(i in found and node.op.propagates(k) for k, i in enumerate(node.inputs)):
             found.add(node)
     return found
-
-
-def as_name(name: object, where: str) -> str:
-    """A name that a user gave, as a plain `str`: a subclass may print, compare and hash as it likes.
-
-    Raises:
-        NamingError: it is no printable text.
-    """
-    plain = str.__str__(name) if isinstance(name, str) else ""
-    if not plain or not plain.isprintable():
-        raise NamingError(f"{where}: a name is printable text, got {show(name)}")
-    return plain
 
 
 def _check_placeholder_name(name: str, taken: Mapping[str, Node]) -> None:

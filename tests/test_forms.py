@@ -726,7 +726,9 @@ def test_an_odd_function_of_another_sign_than_its_operand_is_no_form(f, pipeline
     assert found[pipeline] == pytest.approx(np.copysign(f(np.abs(point)), point).sum(), rel=1e-12)
 
 
-@pytest.mark.parametrize("written", [lambda x: np.sqrt(x) ** 2, lambda x: np.square(np.sqrt(x)), lambda x: np.sqrt(x) * np.sqrt(x)])
+@pytest.mark.parametrize(
+    "written", [lambda x: np.sqrt(x) ** 2, lambda x: np.square(np.sqrt(x)), lambda x: np.sqrt(x) * np.sqrt(x)]
+)
 def test_the_square_of_a_root_has_no_derivative_where_it_has_no_value(written):
     graph = gc.Graph()
     x = graph.placeholder("x", (3,))

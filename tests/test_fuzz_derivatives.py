@@ -216,7 +216,9 @@ class Oracle:
 
     def _jumps(self):
         """True where the first derivatives differ beside the point: then there are no second ones."""
-        sides = [[t for key, ts in found.items() if key.startswith("first") for t in ts if t is not None] for found in self.limits()]
+        sides = [
+            [t for key, ts in found.items() if key.startswith("first") for t in ts if t is not None] for found in self.limits()
+        ]
         return any(max(ts) - min(ts) > Decimal("1e-9") * (1 + max(map(abs, ts))) for ts in zip(*sides, strict=False))
 
 
@@ -268,7 +270,13 @@ def smaller(program):
     for k in range(len(program.wrt)):
         if len(program.wrt) > 1:
             yield changed(program, wrt=program.wrt[:k] + program.wrt[k + 1 :])
-    for attribute, value in (("named", []), ("seed", ""), ("modes", ("reverse", "reverse")), ("passes", "NONE"), ("first", "differentiate")):
+    for attribute, value in (
+        ("named", []),
+        ("seed", ""),
+        ("modes", ("reverse", "reverse")),
+        ("passes", "NONE"),
+        ("first", "differentiate"),
+    ):
         if getattr(program, attribute) != value:
             yield changed(program, **{attribute: value})
     needed = program.needed()
