@@ -69,8 +69,8 @@ class Dim:
 
     `==` answers what holds for every size: `n + 1 == 1 + n` is True, `n + 1 == n` False. What holds for some sizes only, as
     `n == 1`, is a `DimensionError` in a program that builds graphs, where False would choose for all sizes; and so is a hash, by
-    which no dimension meets the number that it will have. To gradc itself, to type rules and to passes, dimensions are equal when their
-    canonical expressions are: what is not known to be equal is refused there, and looked at again when sizes are known.
+    which no dimension meets the number that it will have. To gradc itself, to type rules and to passes, dimensions are equal when
+    their canonical expressions are: what is not known to be equal is refused there, and looked at again when sizes are known.
     """
 
     __slots__ = ("_expr", "text")

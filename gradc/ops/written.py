@@ -230,18 +230,18 @@ def _squared_product(r: Node, same: Same, depth: int, factors: Factors) -> Node 
         return None
     if r.op is divide:
         return squared(a, same, depth - 1, ((divide, b), *factors))
-    for size, other in ((a, b), (b, a)):
+    for size, factor in ((a, b), (b, a)):
         if size.op in _SIZES and size.inputs[0].dtype == r.dtype:
-            plain = apply(multiply, (size.inputs[0], other))  # of the same square, which may be that of a distance still
+            plain = apply(multiply, (size.inputs[0], factor))  # of the same square, which may be that of a distance still
             found = squared(plain, same, depth - 1, factors)
             return square(_scaled(plain, factors)) if found is None else found
     one, two = (squared(i, same, depth - 1) for i in r.inputs)
     if one is not None and two is not None:
-        return _twice(one * two, factors)
-    for k, other in ((0, one), (1, two)):
-        if other is not None:
-            return squared(r.inputs[k], same, depth - 1, ((multiply, r.inputs[1 - k]), *factors))
-    return None
+        return _twice(apply(multiply, (one, two)), factors)
+    if one is None and two is None:
+        return None
+    distance, factor = (a, b) if two is None else (b, a)
+    return squared(distance, same, depth - 1, ((multiply, factor), *factors))
 
 
 def _scaled(x: Node, factors: Factors) -> Node:
