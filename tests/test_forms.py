@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import gradc as gc
-from gradc import passes
+from gradc import matching, passes
 from gradc.ir import OPS
 from gradc.matching import Same
+from gradc.ops import pairs
 from gradc.ops.declare import function
 
 PIPELINES = {"none": passes.NONE, "exact": passes.EXACT, "default": passes.DEFAULT}
@@ -784,6 +785,41 @@ def test_ops_are_what_their_traits_say(trait):
             known = x[np.isfinite(op.evaluate(x))]
             got, wanted = TRAITS[trait](op.evaluate, known)
         np.testing.assert_array_equal(got, wanted, err_msg=op.name)
+
+
+def test_a_chain_of_views_of_which_each_is_read_stays_linear(monkeypatch):
+    looked = []
+    monkeypatch.setattr(matching, "moves_entries", lambda node, original=matching.moves_entries: looked.append(1) or original(node))
+    found = []
+    for count in (200, 800):
+        graph = gc.Graph()
+        x = graph.placeholder("x", (2, 2))
+        total = x
+        for _ in range(count):
+            x = x.T
+            total = total + np.abs(x)
+        graph.output("y", total.sum())
+        looked.clear()
+        gc.differentiate(graph, "x")
+        found.append(len(looked))
+    assert 0 < found[1] < 6 * found[0]
+
+
+def test_terms_of_one_argument_and_many_coefficients_stay_linear(monkeypatch):
+    asked = []
+    monkeypatch.setattr(pairs, "_near", lambda a, b, original=pairs._near: asked.append(1) or original(a, b))
+    found = []
+    for count in (200, 800):
+        graph = gc.Graph()
+        x = graph.placeholder("x")
+        total = x
+        for k in range(1, count):
+            total = total + k * gc.relu(x) + (k + 0.5) * np.log1p(np.exp(-np.abs(x)))
+        graph.output("y", total)
+        asked.clear()
+        gc.differentiate(graph, "x")
+        found.append(len(asked))
+    assert 0 < found[1] < 6 * found[0]
 
 
 def test_users_declare_spellings_too():
