@@ -789,7 +789,9 @@ def test_ops_are_what_their_traits_say(trait):
 
 def test_a_chain_of_views_of_which_each_is_read_stays_linear(monkeypatch):
     looked = []
-    monkeypatch.setattr(matching, "moves_entries", lambda node, original=matching.moves_entries: looked.append(1) or original(node))
+    monkeypatch.setattr(
+        matching, "moves_entries", lambda node, original=matching.moves_entries: looked.append(1) or original(node)
+    )
     found = []
     for count in (200, 800):
         graph = gc.Graph()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import gradc as gc
-from gradc import errors
+from gradc import Graph, errors
+from gradc.ir import Node
 from gradc.types import Dim, by_expression, resolve_size, slice_size
 
 BOUNDS = [None, 0, 1, 2, 5, -1, -2, -5]
@@ -164,3 +165,23 @@ def test_what_cannot_be_typed_is_refused(name):
     ask, kind, text = REFUSED[name]
     with pytest.raises(kind, match=text):
         ask(gc.Graph("g").placeholder("x", ("n", 3)))
+
+
+def test_passes_of_users_compare_and_look_up_types_as_gradc_does():
+    def merge(graph):
+        first, new = {}, {}
+        for node in graph.nodes:
+            if node.op.name == "placeholder" or node.shape == ("other", 1):
+                new[node] = node
+                continue
+            made = Node(node.op, tuple(new[i] for i in node.inputs), node.attrs, node.type, node.origin)
+            new[node] = first.setdefault((made.op, made.inputs, made.attrs, made.type), made)
+        return Graph.of(graph.name, graph.placeholders, {name: new[node] for name, node in graph.outputs.items()})
+
+    g = Graph()
+    x, y = g.placeholder("x", ("n",)), g.placeholder("y", ("m",))
+    g.output("a", np.sin(x) + np.sin(x))
+    g.output("b", np.sin(y))
+    compiled = g.compile(passes=[merge])
+    assert sum(node.op.name == "sin" for node in compiled.graph.nodes) == 2
+    np.testing.assert_array_equal(compiled(x=np.ones(2), y=np.ones(3))["a"], 2 * np.sin(np.ones(2)))
