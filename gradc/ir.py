@@ -1178,7 +1178,7 @@ class Graph:
         self._derivative: Derivative | None = None
         self._view: networkx.MultiDiGraph[Any] | None = None
         self._numbers: dict[Node, int] | None = None
-        self._influential: dict[int, set[Node]] = {}
+        self._influential: dict[Derivative, set[Node]] = {}
         self._placeholders_now: Mapping[str, Node] | None = None
         self._outputs_now: Mapping[str, Node] | None = None
         self._lowered = False
@@ -1365,11 +1365,10 @@ class Graph:
         return self._derivative_of(node, derivative, derivative.tangents)
 
     def _newest(self, mode: str, what: str) -> Derivative:
-        newest = next((d for d in reversed(self.derivatives) if d.mode == mode), None)
-        if newest is None and self.derivative:
-            raise GraphError(f"graph {self.name!r} has no {what}: no derivative of it is in {mode} mode")
-        assert newest is not None
-        return newest
+        for derivative in reversed(self.derivative.chain):
+            if derivative.mode == mode:
+                return derivative
+        raise GraphError(f"graph {self.name!r} has no {what}: no derivative of it is in {mode} mode")
 
     def _derivative_of(self, node: Node, derivative: Derivative, found: Mapping[Node, Node]) -> Node:
         if isinstance(node, Node) and node in found:
@@ -1377,9 +1376,9 @@ class Graph:
         self.number(node)
         if node in derivative.inner:
             raise GraphError(_inside_of_a_form(node, derivative))
-        if id(derivative) not in self._influential:
-            self._influential[id(derivative)] = _influential(self, derivative)
-        if node in self._influential[id(derivative)]:
+        if derivative not in self._influential:
+            self._influential[derivative] = _influential(self, derivative)
+        if node in self._influential[derivative]:
             raise GraphError(
                 f"the derivative of {derivative.of!r} with respect to {listed(derivative.wrt)} does not go through "
                 f"{describe(node)}; differentiate with respect to it"

@@ -154,7 +154,7 @@ def recognise(node: Node, table: Table, same: Same) -> tuple[str, Node] | None:
                 return form.name, better
     if node.op.elementwise and len(node.inputs) == 1 and moves_entries(node.inputs[0]):
         base = under_moves(node.inputs[0])
-        found = recognise(apply(node.op, (base,), node.attrs), table, same)
+        found = None if moves_entries(base) else recognise(apply(node.op, (base,), node.attrs), table, same)
         return None if found is None else (found[0], moved(found[1], node.inputs[0], base))
     return None
 
@@ -167,9 +167,15 @@ def moves_entries(node: Node) -> bool:
     return (node.op.view or node.op.moves) and node.op.name not in ("identity", "stop_gradient")
 
 
+MOST_MOVES = 64
+"""How many moves are looked under: a chain of views of which each is read would else be gone down again for each."""
+
+
 def under_moves(node: Node) -> Node:
     """What `node` reshapes, turns, broadcasts or picks from."""
-    while moves_entries(node):
+    for _ in range(MOST_MOVES):
+        if not moves_entries(node):
+            break
         node = node.inputs[0]
     return node
 
@@ -238,7 +244,7 @@ class Same:
         if node.op is PLACEHOLDER or node in self._opaque:
             return node
         operands = [self._numbers[i] for i in node.inputs]
-        return node.op, tuple(sorted(operands) if node.op.commutative else operands), node.attrs, node.type
+        return node.op, tuple(sorted(operands) if node.op.commutative else operands), key_of(node.attrs), node.type
 
 
 # --- patterns ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradc.backends.bound import LongProgram
 from gradc.backends.numpy import Program, Run
-from gradc.backends.targets import Targets, out_arrays, update_targets
+from gradc.backends.targets import out_arrays, update_targets
 from gradc.errors import (
     ArgumentError,
     EvaluationError,
@@ -238,10 +238,10 @@ class Executable:
         if out is not None and "out" in self._placeholders and "out" not in given:
             return self({**given, "out": out})
         arrays, dims = check_feeds(self._placeholders, given, self._needs, self._updates)
-        targets = self._check_targets(given, arrays)
+        targets = update_targets(self._updates, self._placeholders, given, arrays)
         pool = self._pool(tuple([(size, dims[size]) for size in self._sizes]))
         plan = pool.program.plan
-        into = {} if out is None else self._check_out(out, given, arrays, plan)
+        into = {} if out is None else out_arrays(out, {name: plan.types[node] for name, node in plan.outputs}, given, arrays)
         arguments = [arrays[name] for name in self.graph.placeholders]
         try:
             run = pool.free.pop()
@@ -376,14 +376,6 @@ class Executable:
         arguments = [given[name] for name in self.graph.placeholders]
         plan = self._plan({size: dims[size] for size in self._sizes})
         return profile(plan, arguments, [given[t] for t in self._updates], lambda: self(given), count)
-
-    def _check_targets(self, given: Mapping[str, Any], arrays: Mapping[str, Array]) -> Targets:
-        """What updates write to: an array, writable, exact in dtype, overlapping no other feed."""
-        return update_targets(self._updates, self._placeholders, given, arrays)
-
-    def _check_out(self, out: object, given: Mapping[str, Any], arrays: Mapping[str, Array], plan: Plan) -> dict[str, Array]:
-        """The arrays to write outputs into, by name."""
-        return out_arrays(out, {name: plan.types[node] for name, node in plan.outputs}, given, arrays)
 
 
 def _at_once(into: Mapping[str, Array], plan: Plan) -> tuple[Array, ...] | None:

@@ -45,7 +45,7 @@ _by_expression = _ByExpression()
 
 @contextmanager
 def by_expression() -> Iterator[None]:
-    """Dimensions are compared by their expressions in this block, whoever asks: for type rules that users write."""
+    """Dimensions are compared by their expressions in this block, whoever asks: for type rules and passes that users write."""
     outer, _by_expression.on = _by_expression.on, True
     try:
         yield
@@ -69,8 +69,8 @@ class Dim:
 
     `==` answers what holds for every size: `n + 1 == 1 + n` is True, `n + 1 == n` False. What holds for some sizes only, as
     `n == 1`, is a `DimensionError` in a program that builds graphs, where False would choose for all sizes; and so is a hash, by
-    which no dimension meets the number that it will have. To gradc itself, and to type rules, dimensions are equal when their
-    canonical expressions are: what is not known to be equal is refused there, and looked at again when sizes are known.
+    which no dimension meets the number that it will have. To gradc itself, to type rules and to passes, dimensions are equal when
+    their canonical expressions are: what is not known to be equal is refused there, and looked at again when sizes are known.
     """
 
     __slots__ = ("_expr", "text")
@@ -146,14 +146,14 @@ class Dim:
         """`np.int64(2) * n`, `np.divide(node, n)`: as the operator is."""
         if any(not isinstance(i, Dim) and type(getattr(i, "__array_ufunc__", None)) is MethodType for i in inputs):
             return NotImplemented
-        sizes = [i[()] if isinstance(i, np.ndarray) and not i.ndim else i for i in inputs]
+        operands = [i[()] if isinstance(i, np.ndarray) and not i.ndim else i for i in inputs]
         plain = method == "__call__" and not any(v is not None for v in kwargs.values())
         if plain and ufunc in (np.equal, np.not_equal):
-            (other,) = [i for i in sizes if i is not self] or [self]
+            (other,) = [i for i in operands if i is not self] or [self]
             return self._equals(other, _by_expression.on or asked_within()) is (ufunc is np.equal)
-        if not plain or ufunc not in _OPERATORS or not all(map(_is_size, sizes)):
+        if not plain or ufunc not in _OPERATORS or not all(map(_is_size, operands)):
             self._no_number(f"np.{ufunc.__name__} of a dimension")
-        return _OPERATORS[ufunc](*[i if isinstance(i, Dim) else int(i) for i in sizes])
+        return _OPERATORS[ufunc](*[i if isinstance(i, Dim) else int(i) for i in operands])
 
     def __add__(self, other: Size) -> Size:
         return dim(self.expr + _expr(other)) if _is_size(other) else self._refuse("+", other)

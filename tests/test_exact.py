@@ -159,7 +159,7 @@ def test_nodes_whose_attributes_differ_by_the_sign_of_zero_stay_two(function, pi
 
 # --- any order -------------------------------------------------------------------------------------------
 
-DEFAULT = [p for p in passes.DEFAULT if p is not getattr(passes, "rederive", None)]
+DEFAULT = list(passes.DEFAULT)
 POOL = [passes.clean, passes.simplify, passes.fold, passes.cse, *DEFAULT]
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import gradc as gc
-from gradc import passes
+from gradc import matching, passes
 from gradc.ir import OPS
 from gradc.matching import Same
+from gradc.ops import pairs
 from gradc.ops.declare import function
 
 PIPELINES = {"none": passes.NONE, "exact": passes.EXACT, "default": passes.DEFAULT}
@@ -741,6 +742,25 @@ def test_the_square_of_a_root_has_no_derivative_where_it_has_no_value(written):
         np.testing.assert_allclose(found["d_masked/d_x"], [0.0, 0.0, 1.0], rtol=1e-15)
 
 
+@pytest.mark.parametrize(
+    "written, at, wanted",
+    [
+        (lambda x, y: (x / np.hypot(1.0, x)) ** 2, (1e200, 0.0), 1.0),
+        (lambda x, y: (np.abs(x) * np.abs(y)) ** 2, (1e-200, 1e200), 1.0),
+        (lambda x, y: (np.abs(x) / np.abs(y)) ** 2, (1e200, -2e200), 0.25),
+        (lambda x, y: (np.sqrt(x * x) / y) ** 2, (1e-150, 2e-150), 0.25),
+        (lambda x, y: np.abs(x) * y * np.abs(x), (-1e200, 1e-300), 1e100),
+    ],
+)
+def test_forms_overflow_nowhere_where_what_is_written_does_not(written, at, wanted):
+    graph = gc.Graph()
+    graph.output("z", written(graph.placeholder("x"), graph.placeholder("y")))
+    for passes_ in PIPELINES.values():
+        assert graph.compile(passes=passes_)(x=at[0], y=at[1])["z"] == pytest.approx(wanted, rel=1e-14)
+    slope = gc.differentiate(graph, "x").compile()(x=at[0], y=at[1])["d_z/d_x"]
+    assert slope == pytest.approx(0 if at[1] == 0 else 2 * wanted / at[0], rel=1e-14)
+
+
 def test_beside_a_kink_a_power_of_a_root_has_no_second_derivative():
     for written in (lambda x: (np.sqrt(np.abs(x)) ** 3).sum(), lambda x: (np.sqrt(np.hypot(x, x)) ** 3).sum()):
         assert all(math.isnan(v) for v in values(written, ORIGIN, DIRECTION, 2, "reverse").values())
@@ -762,10 +782,46 @@ def test_ops_are_what_their_traits_say(trait):
     assert unary
     for op in unary:
         with np.errstate(all="ignore"):
-            f = lambda values, op=op: np.asarray(op.evaluate(values))  # noqa: E731
-            known = x[np.isfinite(f(x))]
-            got, wanted = TRAITS[trait](f, known)
+            known = x[np.isfinite(op.evaluate(x))]
+            got, wanted = TRAITS[trait](op.evaluate, known)
         np.testing.assert_array_equal(got, wanted, err_msg=op.name)
+
+
+def test_a_chain_of_views_of_which_each_is_read_stays_linear(monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        matching, "moves_entries", lambda node, original=matching.moves_entries: looked.append(1) or original(node)
+    )
+    found = []
+    for count in (200, 800):
+        graph = gc.Graph()
+        x = graph.placeholder("x", (2, 2))
+        total = x
+        for _ in range(count):
+            x = x.T
+            total = total + np.abs(x)
+        graph.output("y", total.sum())
+        looked.clear()
+        gc.differentiate(graph, "x")
+        found.append(len(looked))
+    assert 0 < found[1] < 6 * found[0]
+
+
+def test_terms_of_one_argument_and_many_coefficients_stay_linear(monkeypatch):
+    asked = []
+    monkeypatch.setattr(pairs, "_near", lambda a, b, original=pairs._near: asked.append(1) or original(a, b))
+    found = []
+    for count in (200, 800):
+        graph = gc.Graph()
+        x = graph.placeholder("x")
+        total = x
+        for k in range(1, count):
+            total = total + k * gc.relu(x) + (k + 0.5) * np.log1p(np.exp(-np.abs(x)))
+        graph.output("y", total)
+        asked.clear()
+        gc.differentiate(graph, "x")
+        found.append(len(asked))
+    assert 0 < found[1] < 6 * found[0]
 
 
 def test_users_declare_spellings_too():

@@ -82,6 +82,7 @@ def elementwise(
         edges: rows of the table of conventions.
         numpy: NumPy functions it stands for, besides `ufunc`.
         reads_sign: it depends on the sign of an operand that is NaN, as np.signbit does.
+        even, odd, keeps_sign, nonnegative: what is true of all its values; see `Op`. Forms that are written with abs go by these.
         kinks: a function of the operands: where the rules give a convention, for there is no derivative.
         spellings: functions of the same operands that write it out; see `gradc.matching`.
         public: False for an op that a function of the same name, or a rule, builds.

@@ -273,6 +273,10 @@ def _difference(a: Node, b: Node, same: Same) -> Argument:
 Joined = Callable[[_Term, _Role, _Term, _Role], "Node | None"]
 
 
+_LOOKED_AT = 64
+"""How many terms of one argument, of other coefficients, are looked at for each."""
+
+
 def _near(a: float, b: float) -> bool:
     return abs(a - b) <= 1e-6 * abs(b)
 
@@ -280,7 +284,7 @@ def _near(a: float, b: float) -> bool:
 def _partner(
     entries: list[tuple[_Term, _Role]], term: _Term, role: _Role, joined: Joined, swaps: dict[tuple[Node, int], Node | None]
 ) -> tuple[_Term, Node] | None:
-    for k, (partner, other) in enumerate(entries):
+    for k, (partner, other) in enumerate(entries[:_LOOKED_AT]):
         value = joined(partner, other, term, role) if (partner.user, partner.operand) not in swaps else None
         if value is not None and value.type == partner.node.type:
             del entries[k]

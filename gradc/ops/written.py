@@ -221,19 +221,27 @@ def _are_opposite(a: Node, b: Node, same: Same) -> bool:
 
 
 def _squared_product(r: Node, same: Same, depth: int, factors: Factors) -> Node | None:
-    """(a b)**2 and (a / b)**2 where a factor is a distance, or both are."""
-    if r.inputs[0].dtype != r.inputs[1].dtype:
-        return None
-    above, below = (squared(i, same, depth - 1) for i in r.inputs)
-    for k, other in ((0, below), (1, above)) if r.op is multiply else ((0, below),):
-        if other is None:
-            found = squared(r.inputs[k], same, depth - 1, ((r.op, r.inputs[1 - k]), *factors))
-            if found is not None:
-                return found
-    if above is None and below is None:
-        return None
+    """(a b)**2 where a factor is a distance, or both are, and (a / b)**2 where `a` is one.
+
+    What it is divided by stays as it is: where that has a kink, the quotient has a pole, and a**2 / b**2 would overflow first.
+    """
     a, b = r.inputs
-    return _twice(apply(r.op, (square(a) if above is None else above, square(b) if below is None else below)), factors)
+    if a.dtype != b.dtype:
+        return None
+    if r.op is divide:
+        return squared(a, same, depth - 1, ((divide, b), *factors))
+    for size, factor in ((a, b), (b, a)):
+        if size.op in _SIZES and size.inputs[0].dtype == r.dtype:
+            plain = apply(multiply, (size.inputs[0], factor))  # of the same square, which may be that of a distance still
+            found = squared(plain, same, depth - 1, factors)
+            return square(_scaled(plain, factors)) if found is None else found
+    one, two = (squared(i, same, depth - 1) for i in r.inputs)
+    if one is not None and two is not None:
+        return _twice(apply(multiply, (one, two)), factors)
+    if one is None and two is None:
+        return None
+    distance, factor = (a, b) if two is None else (b, a)
+    return squared(distance, same, depth - 1, ((multiply, factor), *factors))
 
 
 def _scaled(x: Node, factors: Factors) -> Node:
@@ -287,9 +295,13 @@ def _product_of_distances(node: Node, same: Same) -> Node | None:
     """r * r, and with other factors between them, as in 0.5 * r * r."""
     factors = _factors(node)
     for k, f in enumerate(factors):
-        twin = next((j for j in range(k + 1, len(factors)) if same(f, factors[j])), 0)
-        s = squared(f, same) if twin and f.op is not CONSTANT else None
+        if f.op is CONSTANT or not any(same(f, other) for other in factors[k + 1 :]):
+            continue
+        s = squared(f, same)
         if s is not None:
+            twin = next(j for j in range(k + 1, len(factors)) if same(f, factors[j]))
+            if f.op in _SIZES:  # in the order in which it is written: x**2 may overflow where x * y * x does not
+                return reduce(multiply, [f.inputs[0] if j in (k, twin) else other for j, other in enumerate(factors)])
             return reduce(multiply, [other for j, other in enumerate(factors) if j not in (k, twin)], s)
     return None
 

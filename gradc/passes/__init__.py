@@ -17,6 +17,7 @@ from gradc.passes.rewrite import Numerics, Pass, name_of, numerics_of, rewriting
 from gradc.passes.simplify import shortening, simplify, simplifying
 from gradc.passes.stable import stabilising
 from gradc.passes.validate import validating, validator_for
+from gradc.types import by_expression
 
 clean = rewriting_pass("clean", Numerics.EXACT, simplifying, folding, sharing)
 """`simplify`, `fold` and `cse` in one walk: each sees what the others made of the operands."""
@@ -82,7 +83,8 @@ def optimise(
         if not callable(step):
             raise ArgumentError(f"optimise: a pass is a function from Graph to Graph, got {show(step)}")
         start, before = time.perf_counter(), len(graph.nodes)
-        graph = step(graph)
+        with by_expression():
+            graph = step(graph)
         if report is not None:
             seconds = time.perf_counter() - start
             report.append(PassReport(name_of(step), numerics_of(step), before, len(graph.nodes), seconds))

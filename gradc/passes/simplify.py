@@ -99,9 +99,9 @@ def _sign_into_factor(node: Node) -> Node | None:
     if inner.op is ops.multiply or inner.op is ops.divide:
         a, b = inner.inputs
         if _is_signed(b):
-            return apply(inner.op, (a, negated(b)))
+            return apply(inner.op, (a, negate_constant(b)))
         if _is_signed(a) and not (inner.op is ops.divide and number(a) == 1):
-            return apply(inner.op, (negated(a), b))
+            return apply(inner.op, (negate_constant(a), b))
     return None
 
 
@@ -139,7 +139,7 @@ def _signs_of_quotient(node: Node) -> Node | None:
     """-1 / x is -(1 / x); and signs move out of quotients."""
     a, b = node.inputs
     if number(a) == -1 and node.dtype.kind == "f" and b.type == node.type:
-        return apply(ops.negative, (apply(ops.divide, (negated(a), b)),))  # 1 / b may be there already
+        return apply(ops.negative, (apply(ops.divide, (negate_constant(a), b)),))  # 1 / b may be there already
     return _sign_of_product(node)
 
 
@@ -149,9 +149,9 @@ def _sign_of_product(node: Node) -> Node | None:
     if negates(a) and negates(b):
         return apply(node.op, (a.inputs[0], b.inputs[0]))
     if negates(a) and _is_signed(b):
-        return apply(node.op, (a.inputs[0], negated(b)))
+        return apply(node.op, (a.inputs[0], negate_constant(b)))
     if negates(b) and _is_signed(a):
-        return apply(node.op, (negated(a), b.inputs[0]))
+        return apply(node.op, (negate_constant(a), b.inputs[0]))
     if negates(a) and a.type == node.type:
         return apply(ops.negative, (apply(node.op, (a.inputs[0], b)),))
     if negates(b) and b.type == node.type:
@@ -159,7 +159,7 @@ def _sign_of_product(node: Node) -> Node | None:
     return None
 
 
-def negated(value: Node) -> Node:
+def negate_constant(value: Node) -> Node:
     """The constant of the other sign."""
     return constant(-value.attr("value").array)
 
@@ -228,7 +228,7 @@ def _opposite(node: Node) -> Node | None:
     if node.op is ops.multiply:
         for c, x in (node.inputs, node.inputs[::-1]):
             if _is_signed(c) and not c.type.shape and (number(c) or 0) < 0:
-                return apply(ops.multiply, (negated(c), x))
+                return apply(ops.multiply, (negate_constant(c), x))
     return None
 
 

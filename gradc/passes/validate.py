@@ -232,6 +232,7 @@ class _Evaluation:
         self._feeds, self._dims = feeds, dims
         self._moves: dict[str, Array] | None = None
         self._wide: dict[str, Array] | None = None
+        self._wide_overflows = False
         try:
             self.results = self._evaluate(self._plainly)
         except Exception as error:  # no value here: a singular matrix, an index beyond the end, or what a wrong pass has built
@@ -276,11 +277,14 @@ class _Evaluation:
         return _nudged(value, _is_exact(value, operands, op.elementwise), rng)
 
     @property
-    def wide(self) -> dict[str, Array]:
-        """The results in extended precision; where an op does not compute in that, it computes on rounded operands."""
+    def wide(self) -> dict[str, Array] | None:
+        """The results in extended precision; where an op does not compute in that, it computes on rounded operands.
+
+        None where that overflows too on the way: it says nothing of a result that a better way has.
+        """
         if self._wide is None:
             self._wide = self._evaluate(self._widely, _WIDE)
-        return self._wide
+        return None if self._wide_overflows else self._wide
 
     def _widely(self, node: Node, operands: list[Array]) -> Array:
         if not node.inputs:
@@ -294,7 +298,9 @@ class _Evaluation:
             value = np.asarray(node.op.evaluate(*operands, **_attrs(node, self._dims)))
         except Exception:  # whatever an op of a user does with numbers of a kind that it has not seen
             value = rounded
-        return value if value.dtype == _WIDE and value.shape == rounded.shape else rounded.astype(_WIDE)
+        value = value if value.dtype == _WIDE and value.shape == rounded.shape else rounded.astype(_WIDE)
+        self._wide_overflows |= bool(np.isinf(value).any()) and all(np.isfinite(x).all() for x in operands)
+        return value
 
 
 def _attrs(node: Node, dims: Mapping[str, int]) -> dict[str, Any]:
@@ -394,8 +400,8 @@ def _too_far(name: str, before: _Evaluation, after: _Evaluation) -> Array:
         with np.errstate(invalid="ignore"):
             wrong &= apart > close + _SLACK * (before.moves[name] + after.moves[name])
     if wrong.any() and np.finfo(_WIDE).maxexp > np.finfo(np.float64).maxexp:
-        exact = before.wide[name]
-        wrong &= _distance(b, exact) > 2 * _distance(a, exact) + close
+        exact = before.wide
+        wrong &= _distance(b, exact[name]) > 2 * _distance(a, exact[name]) + close if exact is not None else False
     return np.asarray(wrong)
 
 
