@@ -120,10 +120,14 @@ class Maker:
         for _ in range(self.c.randint(1, 9)):
             self.grow()
         p = self.p
+        if not p.statements:
+            self.unary(SMOOTH, self.some())
         candidates = [n for n in self.names if n not in p.inputs]
         p.result = candidates[-1]
         if p.shapes[p.result] and self.c.random() < 0.4:
-            p.result = self.add(f"({p.result} * {p.result}).sum()" if self.c.random() < 0.3 else f"{p.result}.sum()", [p.result], ())
+            p.result = self.add(
+                f"({p.result} * {p.result}).sum()" if self.c.random() < 0.3 else f"{p.result}.sum()", [p.result], ()
+            )
         self.ask()
         return p
 
@@ -139,7 +143,9 @@ class Maker:
                 p.wrt = [w for w in p.wrt if w not in p.inputs]
             c.shuffle(p.wrt)
         p.named = c.sample(inner, min(len(inner), c.randint(0, 2)))
-        p.modes = c.choice([("reverse", "reverse")] * 3 + [("forward", "reverse"), ("reverse", "forward"), ("forward", "forward")])
+        p.modes = c.choice(
+            [("reverse", "reverse")] * 3 + [("forward", "reverse"), ("reverse", "forward"), ("forward", "forward")]
+        )
         if p.modes[0] == "reverse" and p.shapes[p.result] and c.random() < 0.5:
             fitting = [n for n in self.names if p.shapes[n] == p.shapes[p.result] and n != p.result]
             p.seed = c.choice(["True", *fitting])
@@ -207,9 +213,11 @@ class Maker:
         if self.c.random() < 0.4 or not n:
             self.add(self.c.choice(texts), [x], () if axis is None else tuple(s for k, s in enumerate(shape) if k != axis))
             return
-        options = [f"{x}.T", f"{x}.reshape(-1)", f"{x}[::-1]", f"{x}[0]", f"{x}[-1:]", f"{x}[[0, -1, 0]]", f"{x}[..., 0]", f"{x}[None]"]
-        options += [f"np.cumsum({x}, 0)", f"np.linalg.norm({x})", f"{x}[1:]" if shape[0] > 1 else f"{x}[:1]"]
-        options += [f"np.concatenate([{x}, {x}[:1]])", f"{x} @ {x}.T" if n > 1 else f"{x} @ {x}", f"np.stack([{x}, {x} * 0.5])"]
+        options = [f"{x}[::-1]", f"{x}[0]", f"{x}[-1:]", f"{x}[[0, -1, 0]]", f"{x}[..., 0]", f"{x}[None]"]
+        options += [f"np.cumsum({x}, 0)", f"np.linalg.norm({x})", *([f"{x}[1:]"] if shape[0] > 1 else [])]
+        options += [f"{x}.T", f"{x}.reshape(-1)"] if n > 1 else []  # of one axis these are the variable itself
+        options += [f"np.concatenate([{x}, {x}[:1]])", f"np.stack([{x}, {x} * 0.5])"]
+        options += [f"{x} @ {x}.T"] if n == 2 else [f"{x} @ {x}"] if n == 1 else []
         text = self.c.choice(options)
         found = eval(text, {"np": np, x: np.zeros(shape)}).shape
         if int(np.prod(found)) <= 9 and len(found) < 4:
@@ -248,7 +256,15 @@ def logsumexp(m, x, shape):
     (plain, gone), (keep, kept) = _axis(m, shape)
     kind = m.c.randrange(4)
     if kind == 0:
-        return written(m, [x], gone, f"gc.logsumexp({x}, {plain})", (f"np.exp({x})", shape), ("{a}.sum(%s)" % plain, gone), ("np.log({b})", gone))
+        return written(
+            m,
+            [x],
+            gone,
+            f"gc.logsumexp({x}, {plain})",
+            (f"np.exp({x})", shape),
+            ("{a}.sum(%s)" % plain, gone),
+            ("np.log({b})", gone),
+        )
     if kind == 1:
         steps = (f"{x}.max({keep})", kept), ("np.exp(%s - {a}).sum(%s)" % (x, keep), kept), ("np.log({b}) + {a}", kept)
         return written(m, [x], kept, f"gc.logsumexp({x}, {keep})", *steps)
@@ -267,7 +283,11 @@ def softmax(m, x, shape):
     if m.c.random() < 0.5:
         steps = exp, ("{a}.sum(axis=-1, keepdims=True)", kept), ("{a} / {b}", shape)
         return written(m, [x], shape, f"gc.softmax({x})", *steps)
-    steps = exp, ("{a}.sum(axis=-1, keepdims=True)", kept), m.c.choice([("np.log({a} / {b})", shape), (f"{x} - np.log({{b}})", shape)])
+    steps = (
+        exp,
+        ("{a}.sum(axis=-1, keepdims=True)", kept),
+        m.c.choice([("np.log({a} / {b})", shape), (f"{x} - np.log({{b}})", shape)]),
+    )
     if kind == 0 and steps[-1][0].startswith(x):
         return None
     return written(m, [x], shape, f"gc.log_softmax({x})", *steps)
@@ -336,7 +356,9 @@ def distance(m, x, shape):
 def squared(m, x, shape):
     if m.c.random() < 0.2:
         (plain, gone), _ = _axis(m, shape)
-        return written(m, [x], gone, f"{x}.var({plain})", (f"{x}.std({plain})", gone), (m.c.choice(["{a}**2", "{a} * {a}"]), gone))
+        return written(
+            m, [x], gone, f"{x}.var({plain})", (f"{x}.std({plain})", gone), (m.c.choice(["{a}**2", "{a} * {a}"]), gone)
+        )
     r, shape, of, s = distance(m, x, shape)
     text, meaning = m.c.choice(
         [("{a}**2", s), ("{a} * {a}", s), ("np.square({a})", s), ("{a}**3", f"fn.cubed({s})"), ("{a}**4", f"({s})**2"), ("0.5 * {a} * {a}", f"0.5 * {s}")]
@@ -354,7 +376,11 @@ def matern(m, x, shape):
     r, shape, of, s = distance(m, x, shape)
     order = m.c.choice([3, 5])
     t = (f"math.sqrt({order}) * {{a}}", shape)
-    text = "(1 + {b}) * np.exp(-{b})" if order == 3 else m.c.choice(["(1 + {b} + {b}**2 / 3) * np.exp(-{b})", "(1 + {b} + {b} * {b} / 3) * np.exp(-{b})"])
+    text = (
+        "(1 + {b}) * np.exp(-{b})"
+        if order == 3
+        else m.c.choice(["(1 + {b} + {b}**2 / 3) * np.exp(-{b})", "(1 + {b} + {b} * {b} / 3) * np.exp(-{b})"])
+    )
     return written(m, of, shape, f"fn.matern({order}, {s})", (r, shape), t, (text, shape))
 
 
@@ -375,7 +401,20 @@ def log_of_normal(m, x, shape):
     return written(m, [x], shape, f"gc.log_ndtr({x})", (f"gc.ndtr({x})", shape), ("np.log({a})", shape))
 
 
-FORMS = [logsumexp, softmax, softplus, sigmoid, log_sigmoid, logaddexp, log_cosh, squared, squared, gaussian, matern, cross_entropy]
+FORMS = [
+    logsumexp,
+    softmax,
+    softplus,
+    sigmoid,
+    log_sigmoid,
+    logaddexp,
+    log_cosh,
+    squared,
+    squared,
+    gaussian,
+    matern,
+    cross_entropy,
+]
 FORMS += [log_of_normal]
 
 
@@ -395,7 +434,9 @@ def point(program, seed, special):
 def directions(program, seed):
     """A number for every entry of every variable and input, and of the seed."""
     c = random.Random(seed)
-    draw = lambda shape: np.array([c.choice([-1.5, -0.5, 0.75, 1.0, 2.0]) for _ in range(int(np.prod(shape)))], program.dtype).reshape(shape)
+    draw = lambda shape: np.array(
+        [c.choice([-1.5, -0.5, 0.75, 1.0, 2.0]) for _ in range(int(np.prod(shape)))], program.dtype
+    ).reshape(shape)
     names = dict.fromkeys([*program.inputs, *program.wrt])
     return {n: draw(program.shapes[n]) for n in names}, draw(program.shapes[program.result])
 
@@ -447,7 +488,16 @@ def truth(program, x, along, weights, noise=0, decisions=None):
                   if alive else None for k in range(along[n].size)] for n in program.inputs}  # fmt: skip
     for number in [t for found in (*first.values(), *second.values()) for t in found if t is not None]:
         run.check(number)
-    return Truth([j.v for j in values], [j.d for j in values] if alive else [None] * len(values), first, second, run.kinks, run.origins, run.recorded, float(run.largest))
+    return Truth(
+        [j.v for j in values],
+        [j.d for j in values] if alive else [None] * len(values),
+        first,
+        second,
+        run.kinks,
+        run.origins,
+        run.recorded,
+        float(run.largest),
+    )
 
 
 def _input(v):
