@@ -21,6 +21,7 @@ from gradc.ir import (
     CONSTANT,
     PLACEHOLDER,
     SUM_SEED,
+    THROUGH,
     Derivative,
     Edge,
     Graph,
@@ -472,6 +473,8 @@ def _rule_name(op: str, mode: str, k: int) -> str:
 
 
 def _apply_rule(rules: Any, k: int, g: Node, node: Node, attrs: dict[str, Any]) -> Node:
+    if rules is THROUGH:
+        return g  # a rule is handed all operands, and a sum has many
     if isinstance(rules, tuple):
         return rules[k](g, node, *node.inputs, **attrs)  # type: ignore[no-any-return]
     return rules(k, g, node, *node.inputs, **attrs)  # type: ignore[no-any-return]

@@ -180,6 +180,18 @@ def _at_line(role: Role, file: str, line: int) -> Origin:
     return Origin(role, None, None, None, file, line)
 
 
+def as_name(name: object, where: str) -> str:
+    """A name that a user gave, as a plain `str`: a subclass may print, compare and hash as it likes.
+
+    Raises:
+        NamingError: it is no printable text.
+    """
+    plain = str.__str__(name) if isinstance(name, str) else ""
+    if not plain or not plain.isprintable():
+        raise NamingError(f"{where}: a name is printable text, got {show(name)}")
+    return plain
+
+
 # --- ops ---------------------------------------------------------------------------------------------
 
 
@@ -216,6 +228,11 @@ def ZERO(*_: Any, **__: Any) -> Node:  # noqa: N802
     raise GraphError("the derivative is zero: there is nothing to build")
 
 
+def THROUGH(k: int, g: Node, *_: Any, **__: Any) -> Node:  # noqa: N802
+    """The rule of a sum: the adjoint of each term is that of the sum, and its tangent a term of the sum's."""
+    return g
+
+
 KernelRule = Callable[[Sequence[TensorType], TensorType, dict[str, Any]], "Kernel | None"]
 
 
@@ -242,6 +259,7 @@ class Op:
         masks: it selects, so entries of the adjoint that it did not select are exactly zero.
         places: operand 0's entries, or sums of them, among zeros.
         even, odd: f(-x) is f(x), or -f(x).
+        keeps_sign: f(x) is not below 0 where x is not, and not above 0 where x is not.
         nonnegative: no value is below 0.
         kinks: `kinks(g, out, *operands, **attrs)`: where the rules give a convention, for there is no derivative; for an op that
             is not elementwise, of the adjoint's entries that are not 0. `differentiate(kinks="nan")` asks it.
@@ -274,6 +292,7 @@ class Op:
     places: bool = False
     even: bool = False
     odd: bool = False
+    keeps_sign: bool = False
     nonnegative: bool = False
     kinks: Callable[..., Node | None] | None = None
     reduces: bool = False
@@ -362,20 +381,21 @@ def register_function(function: Function) -> None:
         NUMPY[target] = function.build
 
 
-_INFERRED_AT_MOST = 8192
-_inferred: dict[Any, TensorType] = {}
+_REMEMBERED = 8192
+INFERRED: dict[Any, TensorType] = {}
+"""Types that were asked for lately, by op, operand types, and the types and bits of attributes."""
 
 
 def infer_type(op: Op, types: tuple[TensorType, ...], attrs: Attrs) -> TensorType:
-    """The type of `op` on operands of `types`; what was asked lately is remembered, by the types and bits of attributes."""
+    """The type of `op` on operands of `types`; remembered, for the next that asks."""
     key = (op, types, key_of(attrs) if attrs else attrs)
-    found = _inferred.get(key)
+    found = INFERRED.get(key)
     if found is None:
         with by_expression():
             found = op.infer(*types, **dict(attrs))
-        if len(_inferred) >= _INFERRED_AT_MOST:
-            _inferred.clear()
-        _inferred[key] = found
+        if len(INFERRED) >= _REMEMBERED:
+            INFERRED.clear()
+        INFERRED[key] = found
     return found
 
 
@@ -1441,18 +1461,6 @@ def _influential(graph: Graph, derivative: Derivative) -> set[Node]:
         if node.type.is_float and any(i in found and node.op.propagates(k) for k, i in enumerate(node.inputs)):
             found.add(node)
     return found
-
-
-def as_name(name: object, where: str) -> str:
-    """A name that a user gave, as a plain `str`: a subclass may print, compare and hash as it likes.
-
-    Raises:
-        NamingError: it is no printable text.
-    """
-    plain = str.__str__(name) if isinstance(name, str) else ""
-    if not plain or not plain.isprintable():
-        raise NamingError(f"{where}: a name is printable text, got {show(name)}")
-    return plain
 
 
 def _check_placeholder_name(name: str, taken: Mapping[str, Node]) -> None:

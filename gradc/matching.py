@@ -83,13 +83,14 @@ def recognises(
     signs: Sequence[Collection[Op]] = (),
     makes: Collection[Op] = (),
     operands: Collection[Op] = (),
+    values: bool = True,
 ) -> Callable[[Rewrite], Rewrite]:
     """Declare a recogniser of `name`; the arguments are those of `Form`."""
 
     def enter(rewrite: Rewrite) -> Rewrite:
-        _recognisers.append(
-            (roots, Form(name, frozenset(), tuple(map(frozenset, signs)), frozenset(makes), rewrite, frozenset(operands)))
-        )
+        signs_of = tuple(map(frozenset, signs))
+        form = Form(name, frozenset(), signs_of, frozenset(makes), rewrite, frozenset(operands), values)
+        _recognisers.append((roots, form))
         return rewrite
 
     return enter

@@ -11,6 +11,7 @@ import pytest
 
 import gradc as gc
 from gradc import passes
+from gradc.ir import OPS
 from gradc.matching import Same
 from gradc.ops.declare import function
 
@@ -129,7 +130,9 @@ SMOOTH = {
     "cosh(abs)": (lambda x: np.cosh(np.abs(x)).sum(), total(mp.cosh)),
     "sign(x) abs(x)": (lambda x: (np.sign(x) * np.abs(x)).sum(), total(lambda t: t)),
     "sign(x) tanh(abs)": (lambda x: (np.sign(x) * np.tanh(np.abs(x))).sum(), total(mp.tanh)),
-    "copysign(sin(abs), x)": (lambda x: np.copysign(np.sin(np.abs(x)), x).sum(), total(mp.sin)),
+    "copysign(sinh(abs), x)": (lambda x: np.copysign(np.sinh(np.abs(x)), x).sum(), total(mp.sinh)),
+    "0.5 abs abs": (lambda x: (0.5 * np.abs(x) * np.abs(x)).sum(), lambda v: squares(v) / 2),
+    "abs (x + 1) abs": (lambda x: (np.abs(x) * (x + 1) * np.abs(x)).sum(), total(lambda t: t * t * (t + 1))),
     "pseudo-Huber": (lambda x: np.sqrt(1 + (np.abs(x) / 0.5) ** 2).sum(), total(lambda t: mp.sqrt(1 + 4 * t * t))),
     "pseudo-Huber of a norm": (lambda x: np.sqrt(1 + np.linalg.norm(x) ** 2), lambda v: mp.sqrt(1 + squares(v))),
     "Huber's parabola": (
@@ -237,6 +240,7 @@ ROUGH = {
     "hypot**3": (lambda x: (np.hypot(x, x) ** 3).sum(), 2, total(lambda t: mp.sqrt(2 * t * t) ** 3)),
     "symlog": (lambda x: (np.sign(x) * np.log1p(np.abs(x))).sum(), 1, total(lambda t: mp.sign(t) * mp.log(1 + abs(t)))),
     "symexp": (lambda x: np.copysign(np.expm1(np.abs(x)), x).sum(), 1, total(lambda t: mp.sign(t) * (mp.exp(abs(t)) - 1))),
+    "sqrt(abs)**3": (lambda x: (np.sqrt(np.abs(x)) ** 3).sum(), 1, total(lambda t: mp.sqrt(abs(t)) ** 3)),
     "norm**2.5": (lambda x: np.linalg.norm(x) ** 2.5, 2, lambda v: mp.sqrt(squares(v)) ** 2.5),
 }
 DIRECTION = np.array([0.6, -1.3, 0.45])
@@ -712,6 +716,56 @@ def test_long_sums_of_forms_stay_linear(decay, monkeypatch):
         slope = gc.evaluate(extended, x=0.0, d=1.0)[extended.outputs["d_y/d_x"]]
         assert float(slope) == pytest.approx(sum(math.exp(-k) / (1 + math.exp(-k)) for k in range(terms)) - 0.1 * terms)
     assert 0 < found[1] < 12 * found[0]
+
+
+@pytest.mark.parametrize("f", [np.sin, np.tan])
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_an_odd_function_of_another_sign_than_its_operand_is_no_form(f, pipeline):
+    point = np.array([4.0, -4.0, 2.0, 0.5, -7.0])
+    found = values(lambda x: np.copysign(f(np.abs(x)), x).sum(), point, DIRECTION[0] * np.ones(5), 0, "reverse")
+    assert found[pipeline] == pytest.approx(np.copysign(f(np.abs(point)), point).sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "written", [lambda x: np.sqrt(x) ** 2, lambda x: np.square(np.sqrt(x)), lambda x: np.sqrt(x) * np.sqrt(x)]
+)
+def test_the_square_of_a_root_has_no_derivative_where_it_has_no_value(written):
+    graph = gc.Graph()
+    x = graph.placeholder("x", (3,))
+    graph.output("y", written(x).sum())
+    graph.output("masked", np.where(x > 0, written(x), 0).sum())
+    joint = gc.differentiate(gc.differentiate(graph, "x", of="y"), "x", of="masked")
+    for passes_ in PIPELINES.values():
+        found = joint.compile(passes=passes_)(x=np.array([-1.0, 0.0, 2.0]))
+        np.testing.assert_allclose(found["d_y/d_x"], [np.nan, 1.0, 1.0], rtol=1e-15)
+        np.testing.assert_allclose(found["d_masked/d_x"], [0.0, 0.0, 1.0], rtol=1e-15)
+
+
+def test_beside_a_kink_a_power_of_a_root_has_no_second_derivative():
+    for written in (lambda x: (np.sqrt(np.abs(x)) ** 3).sum(), lambda x: (np.sqrt(np.hypot(x, x)) ** 3).sum()):
+        assert all(math.isnan(v) for v in values(written, ORIGIN, DIRECTION, 2, "reverse").values())
+
+
+TRAITS = {
+    "even": lambda f, x: (f(-x), f(x)),
+    "odd": lambda f, x: (f(-x), -f(x)),
+    "keeps_sign": lambda f, x: (np.sign(f(x)) * np.sign(x) >= 0, np.isfinite(f(x))),
+    "nonnegative": lambda f, x: (np.minimum(f(x), 0), 0 * f(x)),
+}
+
+
+@pytest.mark.parametrize("trait", TRAITS)
+def test_ops_are_what_their_traits_say(trait):
+    x = np.concatenate([np.linspace(-1, 1, 41), np.linspace(-30, 30, 97), [1e-300, 1e5, -1e5]])
+    claimed = [op for op in OPS.values() if op.elementwise and getattr(op, trait) and op.carries(0)]
+    unary = [op for op in claimed if isinstance(op.vjp, tuple) and len(op.vjp) == 1]
+    assert unary
+    for op in unary:
+        with np.errstate(all="ignore"):
+            f = lambda values, op=op: np.asarray(op.evaluate(values))  # noqa: E731
+            known = x[np.isfinite(f(x))]
+            got, wanted = TRAITS[trait](f, known)
+        np.testing.assert_array_equal(got, wanted, err_msg=op.name)
 
 
 def test_users_declare_spellings_too():

@@ -11,7 +11,7 @@ import pytest
 import sympy
 
 import gradc as gc
-from gradc import analysis, passes, sizes
+from gradc import analysis, ir, passes, sizes
 from gradc.ir import call_text, describe
 
 SMALL, LARGE = 1_000, 4_000
@@ -253,6 +253,19 @@ def test_more_of_anything_costs_the_same_each(program):
     for name in QUESTIONS:
         small, large = (figure[name] / size for figure, size in zip(figures, (60, 240), strict=True))
         assert large <= 1.3 * small + 0.5, f"{name}: {small:.1f} each grew to {large:.1f}"
+
+
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+def test_the_terms_of_a_sum_are_handed_to_no_rule(mode):
+    """A rule is handed all operands: a call for each of n terms would copy n each."""
+    graph, wrt = many_terms(40)
+    called = set()
+    sys.setprofile(lambda frame, event, argument: called.add(frame.f_code))
+    try:
+        gc.differentiate(graph, wrt, mode=mode)
+    finally:
+        sys.setprofile(None)
+    assert ir.THROUGH.__code__ not in called and gc.differentiate.__code__ in called
 
 
 def test_names_are_handed_out_without_a_copy_a_time():

@@ -592,11 +592,11 @@ def compilation(count):
 
 def many_outputs(count):
     g = gc.Graph("g")
-    x = g.placeholder("x", 40)
+    x = g.placeholder("x", 8)
     for k in range(count):
         g.output(f"o{k}", x * float(k))
     run = gc.compile(g)
-    return lambda: run({"x": np.ones(40)}, out={f"o{k}": np.empty(40) for k in range(count)})
+    return lambda: run({"x": np.ones(8)}, out={f"o{k}": np.empty(8) for k in range(count)})
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,17 @@ at the end, from one that does not.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradc.backends.guards import apart
 from gradc.errors import FeedError
 from gradc.ir import Array, Node
 from gradc.types import TensorType, show_shape
 
+_FEW_PAIRS = 64
 _PAIRS_PER_ARRAY = 64
 _LEAST_PAIRS = 4096
 _MOST_WORK = 10_000
@@ -57,11 +59,8 @@ def update_targets(
         written[name] = _writable(f"feed {name!r} is updated in place", given[name], placeholders[name].type)
     if not written:
         return Targets([], [])
-    _check_apart(
-        {f"feed {name!r}": array for name, array in written.items()},
-        {f"feed {name!r}": memory for name in arrays if name not in written for memory in _memory_of(given[name], arrays[name])},
-        "is updated in place, but",
-    )
+    others = {name: _memory_of(given[name], read) for name, read in arrays.items() if name not in written}
+    _check_apart("feed", written, others, "is updated in place, but")
     targets = Targets([], [])
     for name, array in written.items():
         if array.flags.carray and array.dtype.isnative:
@@ -93,11 +92,8 @@ def out_arrays(
         if name not in types:
             raise FeedError(f"out: {name!r} is no output; the outputs are {', '.join(types) or 'none'}")
         into[name] = _fitting(name, array, types[name])
-    _check_apart(
-        {f"out {name!r}": array for name, array in into.items()},
-        {f"feed {name!r}": memory for name in arrays for memory in _memory_of(given[name], arrays[name])},
-        "is written to, but",
-    )
+    others = {name: _memory_of(given[name], read) for name, read in arrays.items()}
+    _check_apart("out", into, others, "is written to, but")
     return into
 
 
@@ -120,52 +116,78 @@ def _fitting(name: str, array: object, expected: TensorType) -> Array:
     return np.asarray(array)
 
 
-def _memory_of(given: Any, read: Array) -> list[Array]:
+def _memory_of(given: Any, read: Array) -> Array:
     """What a feed is in memory: the array that came, if it was one, and else that which it was read as."""
-    return [given if isinstance(given, np.ndarray) else read]
+    return given if isinstance(given, np.ndarray) else read
 
 
 # --- overlaps ----------------------------------------------------------------------------------------
 
 
+Key = tuple[str, str]
+"""What an array is for, "feed" or "out", and its name."""
+
+
 class Overlap(NamedTuple):
     """Two arrays that share memory; not `certain`: to find that out would take too long."""
 
-    written: str
-    other: str
+    written: Key
+    other: Key
     certain: bool
 
 
-def _check_apart(written: Mapping[str, Array], others: Mapping[str, Array], why: str) -> None:
-    found = find_overlap(written, others)
+def _check_apart(kind: str, written: Mapping[str, Array], others: Mapping[str, Array], why: str) -> None:
+    """Raise where an array that is written to shares memory with another, or with a feed of `others`."""
+    if apart(tuple(written.values()), tuple(others.values())):
+        return
+    found = find_overlap(
+        {(kind, name): array for name, array in written.items()}, {("feed", name): array for name, array in others.items()}
+    )
     if found is not None:
         shares = "shares memory" if found.certain else "lies so that it may share memory"
-        raise FeedError(f"{found.written} {why} {shares} with {found.other}: pass a copy of one")
+        (_, name), (other_kind, other) = found.written, found.other
+        raise FeedError(f"{kind} {name!r} {why} {shares} with {other_kind} {other!r}: pass a copy of one")
 
 
-def find_overlap(written: Mapping[str, Array], others: Mapping[str, Array]) -> Overlap | None:
+def find_overlap(written: Mapping[Key, Array], others: Mapping[Key, Array]) -> Overlap | None:
     """An array of `written` that shares memory with another of them, or with one of `others`.
 
-    One sweep over the arrays in the order of their addresses. Those whose spans meet are compared entry by entry; where that
-    would take long, for many that interleave or for strides of many axes, they count as sharing.
+    Those whose spans meet are compared entry by entry; where that would take long, for many that interleave or for strides of
+    many axes, they count as sharing.
     """
-    named = [*written.items(), *others.items()]
-    spans = sorted((*_span(array), k) for k, (_, array) in enumerate(named) if array.size)
-    left = _PAIRS_PER_ARRAY * len(spans) + _LEAST_PAIRS
-    meeting: list[list[tuple[int, int]]] = [[], []]  # ends and numbers of other arrays, and of written ones, not yet passed
+    keys, arrays = [*written, *others], [*written.values(), *others.values()]
+    few = len(written) * len(arrays) <= _FEW_PAIRS
+    left = _PAIRS_PER_ARRAY * len(arrays) + _LEAST_PAIRS
+    for k, other in (_meeting_few if few else _meeting)(arrays, len(written)):
+        left -= 1
+        shares = _share(arrays[k], arrays[other]) if left >= 0 else None
+        if shares is not False:
+            return Overlap(keys[k], keys[other], bool(shares))
+    return None
+
+
+def _meeting_few(arrays: Sequence[Array], written: int) -> Iterator[tuple[int, int]]:
+    """The pairs of arrays whose spans meet, by their numbers; the first is among the first so many, which are `written` to."""
+    for k in range(written):
+        for other in range(k + 1, len(arrays)):
+            if np.may_share_memory(arrays[k], arrays[other]):
+                yield k, other
+
+
+def _meeting(arrays: Sequence[Array], written: int) -> Iterator[tuple[int, int]]:
+    """The same in one sweep over the arrays in the order of their addresses."""
+    spans = sorted((*_span(array), k) for k, array in enumerate(arrays) if array.size)
+    reaching: list[list[tuple[int, int]]] = [[], []]  # ends and numbers of arrays not yet passed: of others, of written ones
     for start, stop, k in spans:
-        is_written = k < len(written)
-        for heap in meeting:
+        is_written = k < written
+        for heap in reaching:
             while heap and heap[0][0] <= start:
                 heapq.heappop(heap)
-        for _, other in [*meeting[1], *(meeting[0] if is_written else ())]:
-            left -= 1
-            shares = _share(named[k][1], named[other][1]) if left >= 0 else None
-            if shares is not False:
-                first, second = (k, other) if is_written else (other, k)
-                return Overlap(named[first][0], named[second][0], bool(shares))
-        heapq.heappush(meeting[is_written], (stop, k))
-    return None
+        for _, other in reaching[1]:
+            yield other, k
+        for _, other in reaching[0] if is_written else ():
+            yield k, other
+        heapq.heappush(reaching[is_written], (stop, k))
 
 
 def _span(array: Array) -> tuple[int, int]:
@@ -186,8 +208,10 @@ def _share(a: Array, b: Array) -> bool | None:
 
 def repeats_entries(array: Array) -> bool:
     """True when two entries of an array share memory, or may where only very much work could tell."""
+    if array.flags.c_contiguous or not array.size:
+        return False
     axes = sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True) if size > 1)
-    if not array.size or _nested(axes, array.itemsize):
+    if _nested(axes, array.itemsize):
         return False
     start, stop = _span(array)
     if stop - start > _PAINTED_BYTES:

@@ -346,6 +346,7 @@ cbrt = elementwise(
     np.cbrt,
     rules=(lambda g, out, x: g / (3 * square(out)),),
     odd=True,
+    keeps_sign=True,
     symbolic="sign(a) * Abs(a)**(Rational(1, 3))",
     samples=reals(0.3, 3),
     edges=points((0.0, 0.0, _INF, "a vertical tangent"), (_INF, _INF, 0.0), (-_INF, -_INF, 0.0), (_NAN, _NAN, _NAN)),
@@ -544,6 +545,7 @@ arcsin = elementwise(
     np.arcsin,
     rules=(lambda g, out, x: g / sqrt(one_minus_square(x)),),
     odd=True,
+    keeps_sign=True,
     symbolic="asin(a)",
     samples=reals(-0.8, 0.8),
     edges=_TO_ONE["arcsin"],
@@ -572,6 +574,7 @@ arctan = elementwise(
     np.arctan,
     partials=(lambda x, out: arctan_slope(x),),
     odd=True,
+    keeps_sign=True,
     symbolic="atan(a)",
     samples=reals(-3, 3),
     edges=points(
@@ -586,6 +589,7 @@ sinh = elementwise(
     np.sinh,
     partials=(lambda x, out: cosh(x),),
     odd=True,
+    keeps_sign=True,
     symbolic="sinh(a)",
     samples=reals(-2, 2),
     edges=points((0.0, 0.0, 1.0), (-_INF, -_INF, _INF), (1000.0, _INF, _INF), (_INF, _INF, _INF), (_NAN, _NAN, _NAN)),
@@ -621,6 +625,7 @@ tanh = elementwise(
     np.tanh,
     partials=(lambda x, out: tanh_slope(x, out),),
     odd=True,
+    keeps_sign=True,
     symbolic="tanh(a)",
     samples=reals(-2, 2),
     edges=points((0.0, 0.0, 1.0), (_INF, 1.0, 0.0), (-_INF, -1.0, 0.0), (400.0, 1.0, 0.0), (_NAN, _NAN, _NAN)),
@@ -630,6 +635,7 @@ arcsinh = elementwise(
     np.arcsinh,
     rules=(lambda g, out, x: g / hypot(x, 1),),
     odd=True,
+    keeps_sign=True,
     symbolic="asinh(a)",
     samples=reals(-3, 3),
     edges=points(
@@ -659,6 +665,7 @@ arctanh = elementwise(
     np.arctanh,
     rules=(lambda g, out, x: g / one_minus_square(x),),
     odd=True,
+    keeps_sign=True,
     symbolic="atanh(a)",
     samples=reals(-0.8, 0.8),
     edges=_TO_ONE["arctanh"],
@@ -1229,13 +1236,21 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Node:
 
 
 _CLIP_CALLS = (do(np.maximum, "{0}, {1}, out={out}"), do(np.minimum, "{out}, {2}, out={out}"))
+
+
+def _if_apart(inside: Node, lo: Node, hi: Node) -> Node:
+    """`inside`, where there is an inside: bounds that meet or cross give the upper one, whatever is between."""
+    low, high = _scalar(lo), _scalar(hi)
+    return inside if low is not None and high is not None and low < high else logical_and(inside, less(lo, hi))
+
+
 clip_op = elementwise(
     "clip",
     **recipe(*_CLIP_CALLS, inplace=(0,))._asdict(),
     partials=(
-        lambda x, lo, hi, out: logical_and(greater_equal(x, lo), less_equal(x, hi)),
-        lambda x, lo, hi, out: logical_and(less(x, lo), less_equal(lo, hi)),
-        lambda x, lo, hi, out: logical_or(greater(x, hi), greater(lo, hi)),
+        lambda x, lo, hi, out: _if_apart(logical_and(greater_equal(x, lo), less_equal(x, hi)), lo, hi),
+        lambda x, lo, hi, out: logical_and(less(x, lo), less(lo, hi)),
+        lambda x, lo, hi, out: logical_or(greater(x, hi), greater_equal(lo, hi)),
     ),
     masks=True,
     kinks=lambda x, lo, hi: logical_or(equal(x, lo), equal(x, hi)),
@@ -1273,7 +1288,7 @@ clip_max = elementwise(
         at(0.5, 1.0, 0.0, value=0.0, adjoints=(0.0, 0.0, 1.0), why="bounds that cross: NumPy gives the upper one"),
         at(_NAN, 0.0, 1.0, value=_NAN, adjoints=(0.0, 0.0, 0.0)),
         at(_INF, 0.0, 1.0, value=1.0, adjoints=(0.0, 0.0, 1.0)),
-        at(1.0, 1.0, 1.0, value=1.0, adjoints=(1.0, 0.0, 0.0), why="the bounds belong to the inside"),
+        at(1.0, 1.0, 1.0, value=1.0, adjoints=(0.0, 0.0, 1.0), why="bounds that meet leave no inside"),
         at(1.0, _NAN, 2.0, value=_NAN, adjoints=(0.0, 0.0, 0.0)),
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradc.errors import ArgumentError, ShapeError, show
-from gradc.ir import NUMPY, Call, Kernel, Node, apply, constant, lift
+from gradc.ir import NUMPY, THROUGH, Call, Kernel, Node, apply, constant, lift
 from gradc.ops.declare import call, function, linear, op
 from gradc.ops.samples import Sample, cases, normal, sample
 from gradc.types import (
@@ -498,8 +498,8 @@ add_n = op(
     "add_n",
     infer=lambda *types: types[0],
     evaluate=_add_n,
-    vjp=lambda k, g, out, *xs: g,
-    jvp=lambda k, t, out, *xs: t,
+    vjp=THROUGH,
+    jvp=THROUGH,
     kernel=_add_n_kernel,
     elementwise=True,
     symbolic="a + b + c",

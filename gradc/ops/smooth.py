@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.ir import Node, Op
+from gradc.ir import Node, Op, constant
 from gradc.ops.activations import sigmoid, sigmoid_slope
 from gradc.ops.declare import elementwise
 from gradc.ops.elementwise import abs_, equal, exp, less, logical_and, tanh, where
@@ -159,5 +159,5 @@ signed_expm1: Op = elementwise(
 
 
 def defined(u: Node) -> Node:
-    """`u` where it has a square root, else NaN."""
-    return where(u >= 0, u, math.nan)
+    """`u` where it has a square root; else NaN, with derivatives that are NaN: a selection would say 0."""
+    return u * where(u >= 0, constant(1, u.dtype), constant(math.nan, u.dtype))

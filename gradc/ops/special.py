@@ -63,7 +63,15 @@ def _special(name: str, scipy_name: str, symbolic: str, rule: Callable[..., Node
         return Kernel((Call(_scipy(name, scipy_name), name, "{0}, {out}"),), inplace=(0,))
 
     return elementwise(
-        name, infer=infer, evaluate=evaluate, kernel=kernel, rules=(rule,), symbolic=symbolic, odd=odd, public=False
+        name,
+        infer=infer,
+        evaluate=evaluate,
+        kernel=kernel,
+        rules=(rule,),
+        symbolic=symbolic,
+        odd=odd,
+        keeps_sign=odd,
+        public=False,
     )
 
 

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError, ShapeError, show
-from gradc.ir import Call, Kernel, Node, apply, as_array, constant, lift
+from gradc.ir import CONSTANT, Call, Kernel, Node, apply, as_array, constant, lift
 from gradc.ops.declare import call, function, op
 from gradc.ops.elementwise import select, where
 from gradc.ops.norms import root_of_squares, slope_of_norm
 from gradc.ops.reduction import (
     count_of,
     floating_wide,
-    is_positive,
     kept,
     masked,
     may_be_empty,
@@ -84,8 +83,13 @@ def _deviation_slope(out: Node, x: Node, d: Node, divisor: Node, axes: tuple[int
 def _deviation_jvp(
     t: Node, out: Node, x: Node, d: Node, divisor: Node, count: Node, *, axes: tuple[int, ...], keepdims: bool
 ) -> Node:
-    change = sum_(t * _deviation_slope(out, x, d, divisor, axes, keepdims), axes, keepdims=keepdims)
-    return change if is_positive(count) else select(call("not_equal", count, 0), change)
+    return _of_several(count, sum_(t * _deviation_slope(out, x, d, divisor, axes, keepdims), axes, keepdims=keepdims))
+
+
+def _of_several(count: Node, change: Node) -> Node:
+    """`change` where there are several entries: the deviation of one is 0 wherever it is, which is no kink."""
+    several = count.op is CONSTANT and bool((count.attr("value").array > 1).all())
+    return change if several else select(call("greater", count, 1), change)
 
 
 def _deviation(x: Any, d: Any, divisor: Any, count: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
@@ -104,8 +108,9 @@ standard_deviation = op(
     infer=_infer,
     evaluate=_deviation,
     vjp=(
-        lambda g, out, x, d, divisor, count, *, axes, keepdims: (
-            kept(g, x, axes, keepdims) * _deviation_slope(out, x, d, divisor, axes, keepdims)
+        lambda g, out, x, d, divisor, count, *, axes, keepdims: _of_several(
+            kept(count, x, axes, keepdims) if count.ndim else count,
+            kept(g, x, axes, keepdims) * _deviation_slope(out, x, d, divisor, axes, keepdims),
         ),
         None,
         None,

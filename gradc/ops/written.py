@@ -165,6 +165,9 @@ def _log_softmax(node: Node, same: Same) -> Node | None:
 _DEPTH = 8
 """How many ops a product, or what shows a sign, is looked at."""
 
+_LOOKED_AT = 64
+"""How many nodes of what is under a root are looked at for kinks."""
+
 _SIZES = (abs_, fabs)
 _RADII: tuple[Op, ...] = (*_SIZES, hypot, norm_2, standard_deviation, sqrt, power_op, maximum)
 Factors = tuple[tuple[Op, Node], ...]
@@ -259,6 +262,8 @@ def is_nonnegative(node: Node, same: Same, depth: int = _DEPTH) -> bool:
     if node.op is power_op:
         exponent = number_of(node.inputs[1])
         return exponent is not None and exponent % 2 == 0
+    if node.op is max_op and dict(node.attrs).get("nothing", 0) < 0:
+        return False  # of nothing it is -inf
     if node.op in _KEEPING or moves_entries(node):
         return all(is_nonnegative(i, same, depth - 1) for i in (node.inputs[:1] if moves_entries(node) else node.inputs))
     return node.op is maximum and any(is_nonnegative(i, same, depth - 1) for i in node.inputs)
@@ -277,17 +282,15 @@ def _square(node: Node, same: Same) -> Node | None:
     return squared(node.inputs[0], same)
 
 
-@recognises("square", (multiply,), _OPPOSITES, (square,))
-@recognises("square", (multiply,), _KINK, _SQUARES)
+@recognises("square", (multiply,), _OPPOSITES, (square,), values=False)
+@recognises("square", (multiply,), _KINK, _SQUARES, values=False)
 def _product_of_distances(node: Node, same: Same) -> Node | None:
     """r * r, and with other factors between them, as in 0.5 * r * r."""
     factors = _factors(node)
     for k, f in enumerate(factors):
-        if f.op is CONSTANT or not any(same(f, other) for other in factors[k + 1 :]):
-            continue
-        s = squared(f, same)
+        twin = next((j for j in range(k + 1, len(factors)) if same(f, factors[j])), 0)
+        s = squared(f, same) if twin and f.op is not CONSTANT else None
         if s is not None:
-            twin = next(j for j in range(k + 1, len(factors)) if same(f, factors[j]))
             return reduce(multiply, [other for j, other in enumerate(factors) if j not in (k, twin)], s)
     return None
 
@@ -321,9 +324,23 @@ def _power(node: Node, same: Same) -> Node | None:
 
 def _odd_power(r: Node, s: Node, exponent: float, same: Same) -> Node | None:
     """r**3 and its like. Those of |x| are right as they are: there is no 0 / 0 in them."""
-    if r.op in (norm_2, hypot, standard_deviation) or (r.op is sqrt and is_nonnegative(r.inputs[0], same)):
+    if r.op in (norm_2, hypot, standard_deviation):
         return apply(root_power, (s, constant(exponent, s.dtype)))
+    if r.op is sqrt and is_nonnegative(r.inputs[0], same):
+        return call("power", s, exponent / 2) if _may_be_kinked(s) else apply(root_power, (s, constant(exponent, s.dtype)))
     return None
+
+
+def _may_be_kinked(node: Node) -> bool:
+    """True unless `node`, which is nowhere below 0, is flat where it is 0, as a smooth function is: |x| is not."""
+    found, left = {node}, [node]
+    while left and len(found) <= _LOOKED_AT:
+        current = left.pop()
+        if current.op.kinks is not None:
+            return True
+        left += [i for i in current.inputs if i not in found]
+        found.update(current.inputs)
+    return bool(left)
 
 
 # --- even functions, and what has no sign -------------------------------------------------------------
@@ -340,15 +357,26 @@ def _even(node: Node, same: Same) -> Node | None:
     return None if inner is None else apply(node.op, (inner,), node.attrs)
 
 
-@recognises("odd function", (multiply, copysign), (_SIZES, (sign, copysign)), operands=())
+@recognises("odd function", (multiply,), (_SIZES, (sign,)))
 def _odd(node: Node, same: Same) -> Node | None:
-    """sign(x) f(|x|), and copysign(f(|x|), x), are f(x) where f(-x) is -f(x)."""
-    for f, s in (node.inputs, node.inputs[::-1]) if node.op is multiply else (node.inputs,):
-        if f.op.odd and len(f.inputs) == 1 and f.inputs[0].op in _SIZES and (s.op is sign or node.op is copysign):
-            x = f.inputs[0].inputs[0]
-            if same(x, s.inputs[0] if node.op is multiply else s):
-                return apply(f.op, (x,), f.attrs)
+    """sign(x) f(|x|) is f(x) where f(-x) is -f(x)."""
+    for f, s in (node.inputs, node.inputs[::-1]):
+        if s.op is sign and f.op.odd:
+            return _with_sign(f, s.inputs[0], same)
     return None
+
+
+@recognises("odd function", (copysign,), (_SIZES,))
+def _odd_by_copysign(node: Node, same: Same) -> Node | None:
+    """copysign(f(|x|), x) is f(x) where that has the sign of x: sin(4) has not."""
+    f, x = node.inputs
+    return _with_sign(f, x, same) if f.op.odd and f.op.keeps_sign else None
+
+
+def _with_sign(f: Node, x: Node, same: Same) -> Node | None:
+    """f(x) where `f` is f(|x|)."""
+    size = f.inputs[0]
+    return apply(f.op, (size.inputs[0],), f.attrs) if size.op in _SIZES and same(size.inputs[0], x) else None
 
 
 def _without_size(x: Node, depth: int = _DEPTH) -> Node | None:

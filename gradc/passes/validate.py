@@ -272,9 +272,8 @@ class _Evaluation:
         op = node.op
         if not node.inputs or op.moves or op.view or op.masks or node.dtype.kind != "f":
             return self._plainly(node, operands)
-        if not op.elementwise:
-            operands = [_nudged(x, rng) for x in operands]
-        return _nudged(self._plainly(node, operands), rng)
+        value = self._plainly(node, operands if op.elementwise else [_nudged(x, _looks_exact(x), rng) for x in operands])
+        return _nudged(value, _is_exact(value, operands, op.elementwise), rng)
 
     @property
     def wide(self) -> dict[str, Array]:
@@ -302,12 +301,27 @@ def _attrs(node: Node, dims: Mapping[str, int]) -> dict[str, Any]:
     return {name: resolve(value, dims) for name, value in node.attrs}
 
 
-def _nudged(x: Array, rng: np.random.Generator) -> Array:
-    """`x` with its entries moved by a unit in the last place or two; small multiples of 1/1024 are taken as exact."""
+def _looks_exact(x: Array) -> Array:
+    """True for what sums and products of small numbers come to without rounding: small multiples of 1/1024."""
+    if x.dtype.kind != "f":
+        return np.ones(x.shape, bool)
+    scaled = x * 1024
+    return np.asarray((np.abs(scaled) < 2**20) & (scaled == np.rint(scaled)))
+
+
+def _is_exact(value: Array, operands: list[Array], elementwise: bool) -> Array:
+    """True where a result and what it is computed from look exact: exp(0) = 1 is, exp(1e-20) = 1 is not."""
+    found = _looks_exact(value)
+    for x in operands:
+        exact = _looks_exact(x)
+        found = found & (exact if elementwise else exact.all())
+    return found
+
+
+def _nudged(x: Array, exact: Array, rng: np.random.Generator) -> Array:
+    """`x` with its entries moved by a unit in the last place or two, where they are not exact."""
     if x.dtype.kind != "f":
         return x
-    scaled = x * 1024
-    exact = (np.abs(scaled) < 2**20) & (scaled == np.rint(scaled))
     step = rng.integers(-2, 3, x.shape) * np.finfo(x.dtype).eps
     return np.where(exact | ~np.isfinite(x), x, x * (1 + step)).astype(x.dtype)
 

@@ -1,13 +1,13 @@
 """Proving gradients against numeric differentiation.
 
-For an output y, a fixed v of its shape and directions u, reverse mode gives J^T v and forward mode J u; central
-differences give J u as well, without any rule. Where they agree, <w, J^T v> and <v, J w> for a fixed w are scalar
-functions of the same variables, and their derivatives are the next order.
+For an output y, a fixed v of its shape and directions u, reverse mode gives J^T v and forward mode J u; differences give J u as
+well, without any rule: its only value where both sides of the point agree, else bounds (see `gradc.testing.slopes`). Then
+<w, J^T v> and <v, J w> for a fixed w are scalar functions of the same variables, and their derivatives are the next order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from gradc.ir import CONSTANT, Array, Graph, Node, concrete_type, constant, desc
 from gradc.ops.declare import call
 from gradc.ops.elementwise import stop_gradient
 from gradc.passes.rewrite import rewrite
+from gradc.testing.slopes import Slopes, join, slopes
 from gradc.types import resolve
 
 ENTRIES = 64
@@ -27,6 +28,10 @@ ENTRIES = 64
 _JACOBIAN = 1 << 22
 _DIRECTIONS = 3
 _STEP = 3e-4
+_ADVICE = (
+    "differences tell what the derivative is, or lies between, and the gradient is another number: conventions of parts took its "
+    "place.\n  write the function as a smooth one, or with a function of gradc that is; or move the point"
+)
 _FLOAT64 = np.dtype("float64")
 _EPSILON = float(np.finfo(_FLOAT64).eps)
 
@@ -43,8 +48,13 @@ class Tolerance(NamedTuple):
 
     def accepts(self, a: Any, b: Any, noise: Any = 0.0) -> Any:
         """Entry by entry, whether `a` and `b` agree up to `noise`."""
-        bound = self.absolute + self.relative * np.maximum(np.abs(a), np.abs(b)) + noise
-        return np.abs(a - b) <= bound
+        return self.between(a, b, b, noise)
+
+    def between(self, a: Any, low: Any, high: Any, noise: Any = 0.0) -> Any:
+        """Entry by entry, whether `a` is between `low` and `high`, or agrees with one of them up to `noise`."""
+        size = np.maximum(np.abs(a), np.minimum(np.abs(low), np.abs(high)))
+        bound = self.absolute + self.relative * np.where(np.isfinite(size), size, 0.0) + noise
+        return (a >= low - bound) & (a <= high + bound)
 
 
 def check_gradients(
@@ -55,16 +65,18 @@ def check_gradients(
     rtol: float | None = None,
     atol: float | None = None,
 ) -> None:
-    """Compare both modes with central differences, and with each other, for every output of `graph`.
+    """Compare both modes with differences at the point, and with each other, for every output of `graph`.
 
     Everything is computed in float64: narrower floating point types of the graph are widened first. The differences are
-    Richardson-extrapolated, taken for each entry of variables of at most 64 entries, and along random directions of
-    larger ones. What passes through `stop_gradient` is held fixed. A mode for which an op on the path has no rule is
-    left out.
+    Richardson-extrapolated, on both sides of the point separately, for each entry of variables of at most 64 entries, and
+    along random directions of larger ones. Where the sides agree, the derivative must be that number, whatever ops are at
+    a kink there. Where they differ (a kink, a jump, the end of a domain) there is no derivative, and a convention in its
+    place passes if it lies between the slopes of the sides; NaN passes there from the second order on. What passes through
+    `stop_gradient` is held fixed. A mode for which an op on the path has no rule is left out.
 
     Args:
         graph: any graph; symbolic dimensions take the sizes of the feeds.
-        feeds: the point, a value per placeholder; away from kinks, where differences are no derivative.
+        feeds: the point, a value per placeholder.
         wrt: the variables, floating point placeholders by name or node; all of them when left out.
         order: up to which order; at 2, the derivatives of the gradient along random directions too, in all four
             combinations of the modes.
@@ -73,7 +85,8 @@ def check_gradients(
 
     Raises:
         GradientError: naming the output, the variable, the entry or direction, both values, and the op whose rule,
-            checked by itself at the values it had, is wrong.
+            checked by itself at the values it had, is wrong; or the op whose convention took the place of a derivative
+            that the function has.
         GradcError: the graph, the feeds or an option is malformed, or neither mode has all the rules.
     """
     if not isinstance(graph, Graph):
@@ -201,8 +214,23 @@ def _moves(name: str, value: Array, result_size: int) -> Iterator[_Move]:
         yield _Move(name, entry, direction)
 
 
+class _Bounds(NamedTuple):
+    """Between what the derivative of each entry of an output lies; `noise` is how far differences may be off."""
+
+    low: Array
+    high: Array
+    noise: Array
+
+    def along(self, v: Array) -> tuple[float, float, float]:
+        """The bounds and the noise of sum(v * derivative)."""
+        return *join(v, self.low, self.high), float((self.noise * np.abs(v)).sum())
+
+    def at(self, entry: tuple[int, ...]) -> tuple[float, float, float]:
+        return float(self.low[entry]), float(self.high[entry]), float(self.noise[entry])
+
+
 class _Differences:
-    """The derivative of one output along moves: first cheaply, then, where that did not agree, as well as can be."""
+    """The derivative of one output along moves: first cheaply, then, where that did not agree, on both sides of the point."""
 
     def __init__(
         self, graph: Graph, output: str, point: Mapping[str, Array], names: Sequence[str], frozen: frozenset[Node]
@@ -215,78 +243,81 @@ class _Differences:
 
         self._graph = rewrite(graph, [fixed])
         self._output, self._point = self._graph.outputs[output], point
-        self._cheap: dict[int, tuple[Array, Array]] = {}
-        self._best: dict[int, tuple[Array, Array]] = {}
+        self._cheap: dict[int, _Bounds] = {}
+        self._slopes: dict[int, tuple[_Move, Slopes]] = {}
         self._rounding = 8 * _EPSILON * np.full_like(value, np.max(np.abs(value), initial=0.0))
+        self.known = bool(np.isfinite(value).all())
         self.moves = [move for name in names for move in _moves(name, point[name], value.size)]
 
     def _central(self, move: _Move, step: float) -> Array:
         """(f(x + step u) - f(x - step u)) / 2 step, with steps relative to entries larger than 1."""
-        base = self._point[move.name]
-        scale = 1.0 if move.entry is None else max(1.0, abs(float(base[move.entry])))
-        ahead, behind = (self._value(move.name, base + sign * step * scale * move.direction) for sign in (1, -1))
-        return (ahead - behind) / (2 * step * scale)
+        size = step * max(1.0, abs(self._place(move)))
+        return (self._value(move, size) - self._value(move, -size)) / (2 * size)
 
-    def _value(self, name: str, value: Array) -> Array:
-        return evaluate(self._graph, {**self._point, name: value})[self._output]
+    def _place(self, move: _Move) -> float:
+        return 0.0 if move.entry is None else float(self._point[move.name][move.entry])
 
-    def cheap(self, move: _Move) -> tuple[Array, Array]:
+    def _value(self, move: _Move, step: float) -> Array:
+        moved = self._point[move.name] + step * move.direction
+        return evaluate(self._graph, {**self._point, move.name: moved})[self._output]
+
+    def cheap(self, move: _Move) -> _Bounds:
         """The derivative from four values, and what rounding may have put into it."""
         key = id(move)
         if key not in self._cheap:
             wide, narrow = self._central(move, _STEP), self._central(move, _STEP / 2)
-            self._cheap[key] = (4 * narrow - wide) / 3, self._rounding / _STEP
+            column = (4 * narrow - wide) / 3
+            self._cheap[key] = _Bounds(column, column, self._rounding / _STEP)
         return self._cheap[key]
 
-    def best(self, move: _Move) -> tuple[Array, Array]:
-        """The derivative from steps between 0.1 and 1e-13, and its error: in each entry, where the error is least.
+    def best(self, move: _Move) -> _Bounds:
+        """What the slopes on both sides leave for a derivative."""
+        return _Bounds(*self.slopes(move).bounds())
 
-        The error is how far extrapolations of different orders and steps lie apart, and what rounding may add.
-        Ridders, Accurate computation of F'(x) and F'(x) F''(x), Advances in Engineering Software 4 (1982).
+    def at_kink(self) -> bool:
+        """Whether there is no derivative along some move."""
+        return any(not self.slopes(move).agree.all() for move in self.moves)
+
+    def is_additive(self, move: _Move) -> bool:
+        """Whether slopes along moves of the variable of `move` add up; where they do not, there is no derivative.
+
+        The median of equal entries moves with none of them, and with all of them.
         """
+        others = [m for m in self.moves if m.name == move.name and self.slopes(m).agree.all()]
+        if len(others) < 2:
+            return True
+        for seed in range(2):
+            weights = np.random.default_rng(seed).standard_normal(len(others))
+            along = np.asarray(sum(w * m.direction for w, m in zip(weights, others, strict=True)))
+            found = self.slopes(_Move(move.name, None, along))
+            parts = [w * self.slopes(m).bounds()[0] for w, m in zip(weights, others, strict=True)]
+            noise = 1e-4 * (1e-3 + sum(np.abs(part) for part in parts))
+            if not np.all(found.agree & (np.abs(found.bounds()[0] - sum(parts)) <= noise)):
+                return False
+        return True
+
+    def slopes(self, move: _Move) -> Slopes:
+        """The slopes on both sides."""
         key = id(move)
-        if key not in self._best:
-            steps = [0.1 / 4**k for k in range(21)]
-            row = np.array([self._central(move, step) for step in steps])
-            once = (16 * row[1:] - row[:-1]) / 15
-            twice = (256 * once[1:] - once[:-1]) / 255
-            error = np.abs(np.diff(twice, axis=0)) + np.abs(twice[1:] - once[2:])
-            for k, step in enumerate(steps[3:]):
-                error[k] += (self._rounding + 4 * _EPSILON * np.abs(twice[k + 1])) / step
-            error = np.where(np.isfinite(error), error, np.inf)
-            at = np.argmin(error, axis=0)[None]
-            value = np.take_along_axis(twice[1:], at, 0)[0]
-            self._best[key] = value, np.minimum(np.take_along_axis(error, at, 0)[0], 1e-3 * np.abs(value) + 1e-6)
-        return self._best[key]
-
-    def is_kinked(self, move: _Move) -> bool:
-        """A kink: the slopes on both sides differ, at a quarter of the step as much. A jump: the slope between them grows."""
-        base = self._value(move.name, self._point[move.name])
-
-        def bend(step: float) -> Array:
-            ahead, behind = (self._value(move.name, self._point[move.name] + sign * step * move.direction) for sign in (1, -1))
-            bent: Array = np.abs(ahead - 2 * base + behind) / step
-            return bent
-
-        wide, narrow = bend(4e-6), bend(1e-6)
-        flat, steep = np.abs(self._central(move, 4e-6)), np.abs(self._central(move, 1e-6))
-        rounding = 1e-7 + self._rounding / 1e-7
-        kink = (narrow > 0.5 * wide) & (narrow > 1e-5 * steep + rounding)
-        return bool(np.any(kink | (steep > 2 * flat + rounding)))
+        if key not in self._slopes:
+            place = abs(self._place(move))
+            scales = [max(1.0, place), *([place] if 0 < place < 1e-2 else [])]
+            self._slopes[key] = move, slopes(lambda step: self._value(move, step), scales)
+        return self._slopes[key][1]
 
 
 # --- one order after the other -----------------------------------------------------------------------
 
 
 class Fault(NamedTuple):
-    """A disagreement: in words, in which mode, at which order, the graph whose rules made it, and whether at a kink."""
+    """A disagreement: in words, in which mode, at which order, and the graph whose rules made it."""
 
     text: str
     mode: str
     order: int
     graph: Graph
     output: str
-    kinked: bool
+    is_nan: bool
 
 
 class _Target(NamedTuple):
@@ -302,12 +333,16 @@ def _find_fault(
 ) -> Fault | None:
     """The first disagreement, lower orders first."""
     targets = [_Target(Graph.of(graph.name, graph.placeholders, {output: graph.outputs[output]}), output, ())]
+    first: Any = None
     frozen = frozenset(node for node in graph.nodes if node.op is stop_gradient)
     for level in range(1, order + 1):
         differences = _Differences(targets[0].graph, targets[0].output, point, names, frozen)
+        if not differences.known:
+            return None
         following: list[_Target] = []
+        first = differences if level == 1 else first
         for target in targets:
-            pair = _Pair(target, point, names, tolerance, differences, output)
+            pair = _Pair(target, point, names, tolerance, differences, output, first.at_kink)
             fault = pair.first_fault()
             if fault is not None:
                 return fault
@@ -328,9 +363,10 @@ class _Pair:
         tolerance: Tolerance,
         differences: _Differences,
         output: str,
+        at_kink: Callable[[], bool],
     ) -> None:
         self.target, self.point, self.names = target, point, names
-        self.tolerance, self.differences, self.output = tolerance, differences, output
+        self.tolerance, self.differences, self.output, self.at_kink = tolerance, differences, output, at_kink
         rng = np.random.default_rng(1)
         shape = _shape(target.graph.outputs[target.output])
         self.v = _normal(rng, shape) if np.prod(shape) != 1 else np.ones(shape)
@@ -353,20 +389,21 @@ class _Pair:
         if pulled is not None:
             for move in self.differences.moves:
                 text = self._reverse_fault(move, pulled[move.name])
-                if text:
-                    return self._fault("reverse", text, self.differences.is_kinked(move))
-        if pushed is not None:
+                if text and self.differences.is_additive(move):
+                    return self._fault("reverse", text)
+        singular = pulled is not None and not all(np.isfinite(a).all() for a in pulled.values())
+        if pushed is not None and not singular:  # a tangent of 0 times infinity is NaN, and says nothing of the rule
             for name in self.names:
-                found = self._forward_fault(name)
-                if found is not None:
-                    return self._fault("forward", found[0], self.differences.is_kinked(found[1]))
+                text = self._forward_fault(name)
+                if text:
+                    return self._fault("forward", text)
         if pulled is not None and pushed is not None:
             text = self._identity_fault(pulled, pushed)
             return self._fault("forward", text) if text else None
         return None
 
-    def _fault(self, mode: str, text: str, kinked: bool = False) -> Fault:
-        return Fault(text, mode, len(self.target.modes) + 1, self.target.graph, self.target.output, kinked)
+    def _fault(self, mode: str, text: str) -> Fault:
+        return Fault(text, mode, len(self.target.modes) + 1, self.target.graph, self.target.output, "gives nan," in text)
 
     # the two products
 
@@ -390,52 +427,68 @@ class _Pair:
 
     # against differences
 
-    def _reverse_fault(self, move: _Move, adjoint: Array) -> str:
-        ours = float(np.vdot(adjoint, move.direction))
-        for differences in (self.differences.cheap, self.differences.best):
-            column, noise = differences(move)
-            theirs = float(np.vdot(self.v, column))
-            if self.tolerance.accepts(ours, theirs, float((noise * np.abs(self.v)).sum())):
-                return ""
-        return self._entry_fault(move, column, noise) or self._text("reverse", "", self._place(move), ours, theirs)
+    def _accepts(self, ours: Any, low: Any, high: Any, noise: Any) -> Any:
+        """Whether a derivative is within its bounds.
 
-    def _entry_fault(self, move: _Move, column: Array, noise: Array) -> str:
+        Where there are none, anything is. From the second order on, so is anything at a jump of what is differentiated, and NaN
+        at a kink of what was: a convention is differentiated again.
+        """
+        close = self.tolerance.between(ours, low, high, noise) | np.isnan(low)
+        if self.target.modes:
+            close |= ~np.isfinite(low) | ~np.isfinite(high)
+            if np.any(np.isnan(ours) & ~close):
+                close |= np.isnan(ours) & ((low != high) | self.at_kink())
+        return close
+
+    def _reverse_fault(self, move: _Move, adjoint: Array) -> str:
+        ours = _along(adjoint, move.direction)
+        for differences in (self.differences.cheap, self.differences.best):
+            bounds = differences(move)
+            low, high, noise = bounds.along(self.v)
+            if self._accepts(ours, low, high, noise):
+                return ""
+        return self._entry_fault(move, bounds) or self._text("reverse", "", self._place(move), ours, low, high)
+
+    def _entry_fault(self, move: _Move, bounds: _Bounds) -> str:
         """Which entry of a non-scalar output it is: reverse mode with a unit seed for each in turn."""
-        if not 1 < column.size <= ENTRIES:
+        if not 1 < bounds.low.size <= ENTRIES:
             return ""
-        for entry in np.ndindex(column.shape):
-            seed = np.zeros(column.shape)
+        for entry in np.ndindex(bounds.low.shape):
+            seed = np.zeros(bounds.low.shape)
             seed[entry] = 1.0
             pulled = self._pull(seed)
-            ours = float(np.vdot(pulled[move.name], move.direction)) if pulled else np.nan
-            if not self.tolerance.accepts(ours, float(column[entry]), float(noise[entry])):
-                return self._text("reverse", _index(entry), self._place(move), ours, float(column[entry]))
+            ours = _along(pulled[move.name], move.direction) if pulled else np.nan
+            low, high, noise = bounds.at(entry)
+            if not self._accepts(ours, low, high, noise):
+                return self._text("reverse", _index(entry), self._place(move), ours, low, high)
         return ""
 
-    def _forward_fault(self, name: str) -> tuple[str, _Move] | None:
+    def _forward_fault(self, name: str) -> str:
         """All moves of a variable at once; one by one where that disagrees."""
         moves = [m for m in self.differences.moves if m.name == name]
         weights = np.random.default_rng(2).standard_normal(len(moves))
         if moves and self._agrees(moves, weights):
-            return None
+            return ""
         for move in moves:
-            ours = self._push({name: move.direction})
+            ours = np.asarray(self._push({name: move.direction}))
             for differences in (self.differences.cheap, self.differences.best):
-                column, noise = differences(move)
-                close = self.tolerance.accepts(ours, column, noise)
+                bounds = differences(move)
+                close = self._accepts(ours, *bounds)
                 if np.all(close):
                     break
             else:
                 entry = tuple(int(i) for i in np.argwhere(~close)[0])
-                value = float(np.asarray(ours)[entry])
-                return self._text("forward", _index(entry), self._place(move), value, float(column[entry])), move
-        return None
+                if not self.differences.is_additive(move):
+                    continue
+                low, high, _ = bounds.at(entry)
+                return self._text("forward", _index(entry), self._place(move), float(ours[entry]), low, high)
+        return ""
 
     def _agrees(self, moves: Sequence[_Move], weights: Array) -> bool:
         direction = sum(r * move.direction for r, move in zip(weights, moves, strict=True))
         columns = [self.differences.cheap(move) for move in moves]
-        theirs = sum(r * column for r, (column, _) in zip(weights, columns, strict=True))
-        noise = float(np.abs(weights).sum()) * columns[0][1]
+        theirs = sum(r * column.low for r, column in zip(weights, columns, strict=True))
+        noise = float(np.abs(weights).sum()) * columns[0].noise
         return bool(np.all(self.tolerance.accepts(self._push({moves[0].name: np.asarray(direction)}), theirs, noise)))
 
     def _identity_fault(self, pulled: Mapping[str, Array], pushed: Array) -> str:
@@ -443,7 +496,7 @@ class _Pair:
         right = [pulled[name] * self.w[name] for name in self.names]
         ours, theirs = float(np.vdot(self.v, pushed)), float(sum(part.sum() for part in right))
         size = float(np.abs(self.v * pushed).sum()) + sum(float(np.abs(part).sum()) for part in right)
-        if abs(ours - theirs) <= 1e-9 * size + 1e-12:
+        if abs(ours - theirs) <= 1e-9 * size + 1e-12 or not (np.isfinite(ours) or np.isfinite(theirs)):
             return ""
         return (
             f"{self._title('')} / d {', '.join(self.names)}: forward mode gives <v, J w> = {ours:.12g}, "
@@ -460,9 +513,10 @@ class _Pair:
     def _place(self, move: _Move) -> str:
         return f"{move.name}{_index(move.entry)}" if move.entry is not None else f"{move.name} along a random direction"
 
-    def _text(self, mode: str, entry: str, place: str, ours: float, theirs: float) -> str:
+    def _text(self, mode: str, entry: str, place: str, ours: float, low: float, high: float) -> str:
         modes = " over ".join((mode, *self.target.modes))
-        return f"{self._title(entry)} / d {place}: {modes} mode gives {ours:.12g}, differences give {theirs:.12g}"
+        theirs = f"{low:.12g}" if low == high else f"{low:.12g} on one side and {high:.12g} on the other"
+        return f"{self._title(entry)} / d {place}: {modes} mode gives {ours:.12g}, differences give {theirs}"
 
     # the next order
 
@@ -504,6 +558,12 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return np.asarray(rng.standard_normal(shape))
 
 
+def _along(adjoint: Array, direction: Array) -> float:
+    """Their inner product; an infinite adjoint where nothing moves adds nothing."""
+    moves = direction != 0
+    return float(np.vdot(adjoint[moves], direction[moves]))
+
+
 def _index(entry: tuple[int, ...]) -> str:
     return f"[{', '.join(map(str, entry))}]" if entry else ""
 
@@ -519,30 +579,33 @@ def _culprit(
     First the rules that the failing order was made with; then, of the graph as it was given, the rules of the rules.
     """
     loose = Tolerance(max(tolerance.relative, 1e-6), max(tolerance.absolute, 1e-8))
-    kink = ""
     for suspects, root, order in ((fault.graph, fault.output, 1), (graph, output, fault.order)):
         trace = evaluate(suspects, point)
-        for node in _active(suspects, root, names):
+        for node in _judged(suspects, root, names, trace):
             found = _find_fault(*_alone(node, trace), order, loose)
-            if found is None:
-                continue
-            if not found.kinked and all(np.isfinite(trace[n]).all() for n in (node, *node.inputs)):
+            if found is not None and not (found.is_nan and order < fault.order):
                 return _verdict(node, found)
-            kink = kink or (
-                f"\n  op {node.op.name!r} is at a kink, a jump or a pole, where differences are no derivative: "
-                f"{describe(node)}\n  by itself: {found.text}\n  {_advice(fault)}"
-            )
-    return kink or "\n  every op's rule holds by itself at these values: is the point at a jump, or too steep for differences?"
-
-
-def _advice(fault: Fault) -> str:
-    """A kink of the whole function excuses a convention; one of an op does not, where the function has a derivative."""
-    if fault.kinked:
-        return "move the point"
-    return (
-        "the function itself has a derivative here, the same from both sides, and the gradient is wrong: a convention took its "
-        "place.\n  write the function as a smooth one, or with a function of gradc that is"
+    trace = evaluate(graph, point)
+    bent = next((node for node in _judged(graph, output, names, trace) if _is_bent(node, trace)), None)
+    place = (
+        f"op {bent.op.name!r} is at a kink or a jump: {describe(bent)}"
+        if bent is not None
+        else "every rule holds by itself at these values"
     )
+    return f"\n  {place}\n  {_ADVICE}"
+
+
+def _judged(graph: Graph, output: str, names: Sequence[str], trace: Trace) -> Iterator[Node]:
+    """The active ops with finite values."""
+    for node in _active(graph, output, names):
+        if all(np.isfinite(trace[n]).all() for n in (node, *node.inputs)):
+            yield node
+
+
+def _is_bent(node: Node, trace: Trace) -> bool:
+    """Whether an op by itself has no derivative at the values that it had."""
+    alone, output, point, names = _alone(node, trace)
+    return _Differences(alone, output, point, names, frozenset()).at_kink()
 
 
 def _active(graph: Graph, output: str, names: Sequence[str]) -> Iterator[Node]:

@@ -26,6 +26,7 @@ from gradc.testing.gradients import check_gradients
 from gradc.testing.oracles import Form, complex_step, form_of, is_analytic
 
 _NARROW = ("float32", "float16")
+_FAR = 1e100
 
 
 class OpError(CheckError):
@@ -67,7 +68,7 @@ def check_op(
     for bit), derivatives of both modes against extrapolated differences, and against sympy or complex steps where the
     op has a symbolic form or is analytic, <v, J u> = <J^T v, u> with J u by forward mode and by reverse mode twice,
     float32 and float16 against float64, operands in Fortran order, of negative strides and of stride 0. For each edge:
-    value and adjoint, exactly.
+    value and adjoint, exactly, and `check_gradients` there: a convention stands where the slopes on both sides differ.
 
     Args:
         op: what a declaration returned, a registered function, or its name.
@@ -429,7 +430,10 @@ _CHECKS: dict[str, Callable[[Subject, Options], str | None]] = {
 
 
 def _check_edge(function: Function, row: At) -> None:
-    """Value and adjoints of the sum at a row of the table of conventions, exactly, evaluated and compiled."""
+    """Value and adjoints of the sum at a row of the table of conventions, exactly, evaluated and compiled.
+
+    And by differences on both sides: a convention stands only where there is no derivative.
+    """
     graph = Graph("edge")
     arrays = [np.asarray(v, "float64") for v in row.inputs]
     nodes = [graph.placeholder(f"x{k}", a.shape) for k, a in enumerate(arrays)]
@@ -438,8 +442,17 @@ def _check_edge(function: Function, row: At) -> None:
     wanted = {"y": row.value, **{f"d_y/d_x{k}": adjoint for k, adjoint in enumerate(row.adjoints)}}
     expected = {name: np.asarray(value) for name, value in wanted.items() if value is not None}
     feeds = {f"x{k}": a for k, a in enumerate(arrays)}
-    _equal(values_of(extended, feeds), expected, "the convention is otherwise")
+    values = values_of(extended, feeds)
+    _equal(values, expected, "the convention is otherwise")
     _equal(compile(extended)(feeds), expected, "the convention is otherwise after the default passes")
+    if function.differentiable and graph.outputs["y"].type.is_float and all(map(_is_moderate, [*arrays, values["y"]])):
+        check_gradients(graph, feeds)
+
+
+def _is_moderate(array: Array) -> bool:
+    """Whether differences to the second order neither overflow nor underflow there."""
+    size = np.abs(array)
+    return bool(np.all((size == 0) | ((size > 1 / _FAR) & (size < _FAR))))
 
 
 # --- comparing -------------------------------------------------------------------------------------------

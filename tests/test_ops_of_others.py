@@ -150,7 +150,7 @@ def test_results_of_another_type_than_declared(kind, name, fields):
     step, fed = gc.compile(g, ["y"], updates={"x": "next"}), VALUE.copy()
     for run in (lambda: step(x=fed), lambda: gc.evaluate(g, x=fed)):
         with pytest.raises(
-            errors.DeclarationError, match=rf"typed float64\[2, 3\] \(.*test_own_ops_memory.py:\d+\) evaluated to .*{said}"
+            errors.DeclarationError, match=rf"typed float64\[2, 3\] \(.*test_ops_of_others.py:\d+\) evaluated to .*{said}"
         ):
             run()
     assert equal(fed, VALUE)
@@ -179,7 +179,7 @@ def test_whatever_it_raises_names_the_node_and_is_the_cause(kind, error, kernel)
     step, fed = gc.compile(g, ["y"], updates={"x": "next"}), VALUE.copy()
     for run in (lambda: step(x=fed), lambda: gc.evaluate(g, x=fed), lambda: step.profile(x=fed)):
         with pytest.raises(
-            errors.EvaluationError, match=r"failing float64\[2, 3\] \(.*test_own_ops_memory.py:\d+\) has no value"
+            errors.EvaluationError, match=r"failing float64\[2, 3\] \(.*test_ops_of_others.py:\d+\) has no value"
         ) as caught:
             run()
         assert caught.value.__cause__ is error and "operand 0: multiply" in str(caught.value)
