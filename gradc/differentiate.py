@@ -37,7 +37,7 @@ from gradc.ir import (
 )
 from gradc.ops.declare import call
 from gradc.ops.elementwise import identity
-from gradc.ops.masks import keep_zeros
+from gradc.ops.masks import Zeros, keep_zeros
 from gradc.ops.shaping import add_n, sum_to
 
 Names = str | Sequence[str] | Mapping[Any, str] | None
@@ -385,7 +385,7 @@ def _adjoints(of: Node, seed: Node, path: Path, sweep: Sweep) -> tuple[dict[Node
     adjoints = {of: seed} if of in path else {}
     partials: dict[Node, list[tuple[Edge, Node]]] = {}
     uses = Counter([i for flows in path.values() for _, i in flows])
-    masked: dict[Node, bool] = {}
+    masked = Zeros()
     for node, flows in reversed(path.items()):
         if node in partials:
             adjoints[node] = _accumulate(sweep.settled.primal(node), [p for _, p in partials[node]], masked)
@@ -404,13 +404,13 @@ def _ones(of: Node) -> Node:
     return Node(ones.op, ones.inputs, ones.attrs, ones.type, ones.origin._replace(role=Role.ADJOINT))
 
 
-def _accumulate(node: Node, parts: list[Node], masked: dict[Node, bool]) -> Node:
+def _accumulate(node: Node, parts: list[Node], masked: Zeros) -> Node:
     if len(parts) == 1:
         return parts[0]
     set_origin(_origin(Role.ADJOINT, node, None, "sum of partial adjoints"))
     total = apply(add_n, tuple(parts))
     if any(p in masked for p in parts):
-        masked[total] = any(masked.get(p, False) for p in parts)
+        masked.add(total, any(masked.hides(p) for p in parts))
     return total
 
 
@@ -420,18 +420,17 @@ def _propagate(
     adjoint: Node,
     uses: Mapping[Node, int],
     partials: dict[Node, list[tuple[Edge, Node]]],
-    masked: dict[Node, bool],
+    masked: Zeros,
     sweep: Sweep,
 ) -> None:
     """Append the partial adjoints that `node` sends to its operands.
 
-    `masked` holds the adjoints with zeros by a mask, True where it came with a condition of its own: what that leaves out
-    may be anything, NaN too. A selection by its own values (relu, max) passes NaN on.
+    `masked` holds the adjoints with zeros by a mask.
     """
     op = node.op
     attrs = dict(node.attrs)
     is_masked = adjoint in masked
-    hides = masked.get(adjoint, False)
+    hides = masked.hides(adjoint)
     rules = op.masked_vjp if hides and op.masked_vjp is not None else op.vjp
     for k, operand in flows:
         origin = sweep.origin(Role.ADJOINT if uses[operand] == 1 else Role.PARTIAL, operand, node, k, "vjp")
@@ -443,14 +442,14 @@ def _propagate(
             if sweep.shows_kinks:
                 partial = _show_kink(partial, node, attrs, adjoint)
             if is_masked:
-                partial = _keep_zeros(partial, adjoint, node)
+                partial = _keep_zeros(partial, adjoint, node, masked)
             if partial.type.shape != operand.type.shape:
                 partial = sum_to(call("broadcast_to", partial, node.shape), operand.shape)
         elif is_masked:
-            partial = _keep_zero_slices(partial, adjoint, node, operand, attrs)
+            partial = _keep_zero_slices(partial, adjoint, node, operand, attrs, masked)
         partial = _own(_typed(partial, operand), adjoint, node)
         if is_masked or op.masks:
-            masked[partial] = hides or _hides(node)
+            masked.add(partial, hides or _hides(node), adjoint if is_masked and op.elementwise and not op.masks else None)
         partials.setdefault(operand, []).append((edge, partial))
 
 
@@ -481,7 +480,7 @@ def _apply_rule(rules: Any, k: int, g: Node, node: Node, attrs: dict[str, Any]) 
     return rules(k, g, node, *node.inputs, **attrs)  # type: ignore[no-any-return]
 
 
-def _keep_zeros(partial: Node, adjoint: Node, node: Node) -> Node:
+def _keep_zeros(partial: Node, adjoint: Node, node: Node, masked: Zeros) -> Node:
     """An adjoint that `where` masked stays exactly zero through a singular rule: 0 * inf is 0 here, not NaN.
 
     A partial adjoint is linear in the adjoint, so where that is zero it is zero, or NaN. Masks and constants lose nothing.
@@ -492,18 +491,26 @@ def _keep_zeros(partial: Node, adjoint: Node, node: Node) -> Node:
         or all(i is adjoint or i.op is CONSTANT or i.dtype.kind == "b" for i in partial.inputs)
     ):
         return partial
-    return apply(keep_zeros, (partial, adjoint))
+    return apply(keep_zeros, (partial, masked.of(adjoint)))
 
 
-def _keep_zero_slices(partial: Node, adjoint: Node, node: Node, operand: Node, attrs: dict[str, Any]) -> Node:
+def _keep_zero_slices(partial: Node, adjoint: Node, node: Node, operand: Node, attrs: dict[str, Any], masked: Zeros) -> Node:
     """As `_keep_zeros`, where an entry of the adjoint, or a slice of it, stands for a slice of the operand."""
     if node.op.reduces and not node.op.linear:
         shape = tuple(1 if k in attrs["axes"] else s for k, s in enumerate(operand.shape))
-        return apply(keep_zeros, (partial, call("reshape", adjoint, shape)))
+        return apply(keep_zeros, (partial, call("reshape", _broadcast(masked.of(adjoint), adjoint), shape)))
     if node.op.scans:
         along = attrs.get("axes", attrs.get("axis", -1))
-        return apply(keep_zeros, (partial, call("sum", call("abs", adjoint), along, keepdims=True)))
+        return apply(keep_zeros, (partial, _any_along(_broadcast(masked.of(adjoint), adjoint), along)))
     return partial
+
+
+def _broadcast(x: Node, like: Node) -> Node:
+    return x if x.shape == like.shape else call("broadcast_to", x, like.shape)
+
+
+def _any_along(x: Node, axes: Any) -> Node:
+    return call("any", x, axes, keepdims=True) if x.dtype.kind == "b" else call("sum", call("abs", x), axes, keepdims=True)
 
 
 def _typed(derivative: Node, like: Node) -> Node:

@@ -226,6 +226,10 @@ class Same:
     def __call__(self, a: Node, b: Node) -> bool:
         return a is b or (a.op is b.op and a.type == b.type and self.number(a) == self.number(b))
 
+    def is_opaque(self, node: Node) -> bool:
+        """True where nothing looks into `node`."""
+        return node in self._opaque
+
     def number(self, node: Node) -> int:
         """The number of `node`."""
         numbers, stack = self._numbers, [node]

@@ -120,6 +120,8 @@ class Maker:
         for _ in range(self.c.randint(1, 9)):
             self.grow()
         p = self.p
+        if not p.statements:
+            self.unary(SMOOTH, self.some())
         candidates = [n for n in self.names if n not in p.inputs]
         p.result = candidates[-1]
         if p.shapes[p.result] and self.c.random() < 0.4:
@@ -211,18 +213,11 @@ class Maker:
         if self.c.random() < 0.4 or not n:
             self.add(self.c.choice(texts), [x], () if axis is None else tuple(s for k, s in enumerate(shape) if k != axis))
             return
-        options = [
-            f"{x}.T",
-            f"{x}.reshape(-1)",
-            f"{x}[::-1]",
-            f"{x}[0]",
-            f"{x}[-1:]",
-            f"{x}[[0, -1, 0]]",
-            f"{x}[..., 0]",
-            f"{x}[None]",
-        ]
-        options += [f"np.cumsum({x}, 0)", f"np.linalg.norm({x})", f"{x}[1:]" if shape[0] > 1 else f"{x}[:1]"]
-        options += [f"np.concatenate([{x}, {x}[:1]])", f"{x} @ {x}.T" if n > 1 else f"{x} @ {x}", f"np.stack([{x}, {x} * 0.5])"]
+        options = [f"{x}[::-1]", f"{x}[0]", f"{x}[-1:]", f"{x}[[0, -1, 0]]", f"{x}[..., 0]", f"{x}[None]"]
+        options += [f"np.cumsum({x}, 0)", f"np.linalg.norm({x})", *([f"{x}[1:]"] if shape[0] > 1 else [])]
+        options += [f"{x}.T", f"{x}.reshape(-1)"] if n > 1 else []  # of one axis these are the variable itself
+        options += [f"np.concatenate([{x}, {x}[:1]])", f"np.stack([{x}, {x} * 0.5])"]
+        options += [f"{x} @ {x}.T"] if n == 2 else [f"{x} @ {x}"] if n == 1 else []
         text = self.c.choice(options)
         found = eval(text, {"np": np, x: np.zeros(shape)}).shape
         if int(np.prod(found)) <= 9 and len(found) < 4:

@@ -237,12 +237,14 @@ def _log_cosh(v):
 
 
 def _sin(v):
+    if abs(v) > 10000:
+        raise LeftOut("an angle of many turns")
     s, c = by_mpmath("sin", v), by_mpmath("cos", v)
     return s, c, -s
 
 
 def _cos(v):
-    s, c = by_mpmath("sin", v), by_mpmath("cos", v)
+    s, c, _ = _sin(v)
     return c, -s, -c
 
 

@@ -1,7 +1,8 @@
 """Zeros that a mask (where, relu, max, ...) leaves in an adjoint: they win over the infinite factors that they meet.
 
-`keep_zeros` follows every rule that could lose such a zero. Its own derivative tells the zeros of masks from others: an adjoint
-that happens to be 0, as where a model fits exactly, has derivatives all the same.
+`keep_zeros` follows every rule that could lose such a zero. The zeros of masks are told from others: an adjoint that happens to
+be 0, as where a model fits exactly, has derivatives all the same; and one that came to be 0 since a factor was, as exp(-inf) is,
+meets infinity as the formula says: NaN, and no number that looks right.
 """
 
 from __future__ import annotations
@@ -70,8 +71,10 @@ keep_zeros: Op = op(
 
 def _has_derivatives(x: Node, g: Node) -> Node:
     """Where `keep_zeros(x, g)` is `x`, and not 0 whatever the values: there `x` may be finite and its derivatives not."""
+    if g.dtype.kind == "b":
+        return g
     same = logical_or(not_equal(g, 0), equal(x, x))
-    selected = _Masks().of(g)
+    selected = _Masks().condition(g)
     return same if selected is None else logical_and(selected, same)
 
 
@@ -80,7 +83,7 @@ def known_zeros(g: Node) -> Node | None:
 
     None where nothing is known. An adjoint that happens to be 0 counts as any other.
     """
-    known = _Masks(through_products=True).of(g)
+    known = _Masks(through_products=True).condition(g)
     return known if known is None or known.shape == g.shape else call("broadcast_to", known, g.shape)
 
 
@@ -88,35 +91,75 @@ PRODUCTS: set[Op] = set()
 """The ops that multiply two matrices; filled where they are declared, since those files import this one."""
 
 
+class Zeros:
+    """The adjoints of one sweep that have zeros by masks, and where these are.
+
+    A selection by a condition of its own hides what it leaves out, NaN too; one by its own values (relu, max) passes NaN on.
+    """
+
+    def __init__(self) -> None:
+        self._hides: dict[Node, bool] = {}
+        self._sources: dict[Node, Node] = {}
+        self._masks = _Masks()
+
+    def __contains__(self, adjoint: Node) -> bool:
+        return adjoint in self._hides
+
+    def hides(self, adjoint: Node) -> bool:
+        """True where a condition has left out entries of `adjoint`."""
+        return self._hides.get(adjoint, False)
+
+    def add(self, adjoint: Node, hides: bool, made_of: Node | None = None) -> None:
+        """Note that `adjoint` has zeros by masks; those of `made_of`, entry by entry, where that is given."""
+        self._hides[adjoint] = hides
+        if made_of is not None and made_of.shape == adjoint.shape:
+            self._sources[adjoint] = self._sources.get(made_of, made_of)
+
+    def of(self, adjoint: Node) -> Node:
+        """A condition that is False where `adjoint` is 0 by masks; where none is known, an adjoint that is 0 there."""
+        known = self._masks.condition(adjoint)
+        return self._sources.get(adjoint, adjoint) if known is None else known
+
+
 class _Masks:
     """Conditions that are False where masks make an adjoint 0 whatever the values; None where nothing is known to."""
 
     def __init__(self, through_products: bool = False) -> None:
         self._through_products = through_products
-        self._left = MOST_NODES
+        self._left = 0
+        self._found: dict[Node, Node | None] = {}
 
-    def of(self, g: Node) -> Node | None:
+    def condition(self, g: Node) -> Node | None:
         """The condition on the entries of `g`."""
-        self._left -= 1
-        if self._left < 0 or not g.inputs:
-            return None
+        self._left = MOST_NODES
+        return self._of(g)
+
+    def _of(self, g: Node) -> Node | None:
+        if g not in self._found:
+            self._left -= 1
+            if self._left < 0 or not g.inputs:
+                return None
+            self._found[g] = self._look(g)
+        return self._found[g]
+
+    def _look(self, g: Node) -> Node | None:
         op, first = g.op, g.inputs[0]
         if op is select or (op is where_op and _is_zero(g.inputs[2])):
-            return _both(first, self.of(g.inputs[1]))
+            return _both(first, self._of(g.inputs[1]))
         if op is share:
-            return _both(greater_equal(*g.inputs[1:]), self.of(first))
+            return _both(greater_equal(*g.inputs[1:]), self._of(first))
         if op is keep_zeros:
-            return self.of(g.inputs[1])
+            return g.inputs[1] if g.inputs[1].dtype.kind == "b" else self._of(g.inputs[1])
         if op is multiply:
-            return _both(self.of(first), self.of(g.inputs[1]))
+            return _both(self._of(first), self._of(g.inputs[1]))
         if op is divide:
-            return self.of(first)
+            return self._of(first)
         if op in PRODUCTS and self._through_products:
-            return _of_product(self.of(first), self.of(g.inputs[1]))
+            return _of_product(self._of(first), self._of(g.inputs[1]))
         if op.elementwise and op.linear:
-            return _any([self.of(i) for i in g.inputs])
+            return _any([self._of(i) for i in g.inputs])
         if op.view or op.places or (op.reduces and op.linear):
-            return _moved(g, self.of(first))
+            return _moved(g, self._of(first))
         return None
 
 

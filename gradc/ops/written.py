@@ -26,6 +26,7 @@ from gradc.ops.elementwise import (
     fabs,
     float_power,
     hypot,
+    identity,
     log,
     log1p,
     maximum,
@@ -429,6 +430,8 @@ def _monomial(node: Node, same: Same) -> Monomial:
     left = [(node, 1)]
     while left:
         current, exponent = left.pop()
+        while current.op is identity and not same.is_opaque(current):
+            current = current.inputs[0]
         value = number_of(current)
         if value is not None:
             coefficient *= value**exponent if value else 0.0
@@ -464,22 +467,23 @@ def _kernel(argument: Node, polynomial: Node, same: Same) -> Node | None:
         s = squared(nodes[key], same) if exponent == 1 and nodes[key].op in _RADII else None
         if s is not None and nodes[key].op is not maximum:
             rest = {k: e for k, e in exponents.items() if k != key}
-            order = _order(polynomial, (-coefficient, rest, key), s, same)
-            scaled = squared(argument, same) if order else None
+            scaled = squared(argument, same)
+            order = None if scaled is None else _order(polynomial, (-coefficient, rest, key), (s, scaled), same)
             if order and scaled is not None:
                 return apply(order, (scaled, _sign_of(-coefficient, rest, nodes, s)))
     return None
 
 
-def _order(polynomial: Node, t: tuple[float, dict[int, int], int], s: Node, same: Same) -> Op | None:
-    """Which kernel has this polynomial of t = c rest r: 1 + t, or with t**2 / 3, where r**2 may be written as s."""
+def _order(polynomial: Node, t: tuple[float, dict[int, int], int], squares: tuple[Node, Node], same: Same) -> Op | None:
+    """Which kernel has this polynomial of t = c rest r: 1 + t, or with t**2 / 3; r**2 and t**2 may be written as `squares`."""
     c, rest, r = t
-    scale, of_square, _ = _monomial(s, same)
+    (scale, of_square, _), (of_t, powers, _) = (_monomial(s, same) for s in squares)
     twice = {k: 2 * e for k, e in rest.items()}
     wanted: dict[int, list[tuple[float, dict[int, int]]]] = {
         0: [(1.0, {})],
         1: [(c, {**rest, r: 1})],
-        2: [(c * c / 3, {**twice, r: 2}), (c * c / 3 * scale, {k: n for k, n in _added(twice, of_square).items() if n})],
+        2: [(c * c / 3, {**twice, r: 2}), (c * c / 3 * scale, {k: n for k, n in _added(twice, of_square).items() if n})]
+        + [(of_t / 3, powers)],
     }
     near = 1e-6 if polynomial.dtype.itemsize < 8 else 1e-12
     seen = set()
