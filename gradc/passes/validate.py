@@ -250,8 +250,9 @@ class _Evaluation:
         return {name: values[node] for name, node in self.graph.outputs.items()}
 
     def _plainly(self, node: Node, operands: list[Array]) -> Array:
-        if node.op.raises and not all(map(_is_tame, operands)):
-            raise EvaluationError(f"{node.op.name}: iterations may not end on extreme numbers")
+        iterates = node.op.kernel is None and not (node.op.elementwise or node.op.view)
+        if iterates and not all(map(_is_tame, operands)):
+            raise EvaluationError(f"{node.op.name}: the iterations of a decomposition may not end on extreme numbers")
         return evaluate_node(node, operands, self._dims)
 
     @property
