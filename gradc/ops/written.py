@@ -46,7 +46,7 @@ from gradc.ops.elementwise import (
 from gradc.ops.linalg import matmul_op, vecdot_op
 from gradc.ops.nn import log_softmax, softmax
 from gradc.ops.norms import norm_2
-from gradc.ops.reduction import logsumexp, max_op, reduced_shape, sum_op
+from gradc.ops.reduction import logsumexp, max_op, per_count, reduced_shape, sum_op
 from gradc.ops.shaping import add_n, broadcast_op, reshape_op
 from gradc.ops.smooth import defined, log_cosh, matern_3, matern_5, root_power, signed_expm1, signed_log1p, softplus_tail
 from gradc.ops.statistics import squares_about_mean, standard_deviation
@@ -206,8 +206,8 @@ def _squared_radius(r: Node, same: Same, factors: Factors) -> Node | None:
         attrs = (("axes", r.attr("axes")), ("keepdims", r.attr("keepdims")))
         return _twice(apply(sum_op, (square(_scaled(x, inner)),), attrs), outer)
     if r.op is standard_deviation:
-        x, d, count = r.inputs
-        return _twice(apply(squares_about_mean, (x, d), r.attrs) / count, factors)
+        x, d, divisor, count = r.inputs
+        return _twice(per_count(apply(squares_about_mean, (x, d), r.attrs), divisor, count), factors)
     if r.op is sqrt or (r.op is power_op and is_number(r.inputs[1], 0.5)):
         return _twice(x if is_nonnegative(x, same) else defined(x), factors)
     return None
@@ -286,9 +286,8 @@ def _product_of_distances(node: Node, same: Same) -> Node | None:
             continue
         s = squared(f, same)
         if s is not None:
-            rest = factors[:k] + factors[k + 1 :]
-            rest.remove(next(other for other in rest[k:] if same(f, other)))
-            return reduce(multiply, rest, s)
+            twin = next(j for j in range(k + 1, len(factors)) if same(f, factors[j]))
+            return reduce(multiply, [other for j, other in enumerate(factors) if j not in (k, twin)], s)
     return None
 
 
@@ -342,12 +341,13 @@ def _even(node: Node, same: Same) -> Node | None:
 
 @recognises("odd function", (multiply, copysign), (_SIZES, (sign, copysign)), operands=())
 def _odd(node: Node, same: Same) -> Node | None:
-    """sign(x) f(|x|), and copysign(f(|x|), x), are f(x) where f(-x) is -f(x)."""
+    """sign(x) f(|x|) is f(x) where f(-x) is -f(x); so is copysign(f(|x|), x), with another sign where f(|x|) is negative."""
     for f, s in (node.inputs, node.inputs[::-1]) if node.op is multiply else (node.inputs,):
         if f.op.odd and len(f.inputs) == 1 and f.inputs[0].op in _SIZES and (s.op is sign or node.op is copysign):
             x = f.inputs[0].inputs[0]
             if same(x, s.inputs[0] if node.op is multiply else s):
-                return apply(f.op, (x,), f.attrs)
+                smooth = apply(f.op, (x,), f.attrs)
+                return smooth if node.op is multiply else smooth * copysign(1.0, f)
     return None
 
 
