@@ -218,19 +218,21 @@ def _are_opposite(a: Node, b: Node, same: Same) -> bool:
 
 
 def _squared_product(r: Node, same: Same, depth: int, factors: Factors) -> Node | None:
-    """(a b)**2 and (a / b)**2 where a factor is a distance, or both are."""
-    if r.inputs[0].dtype != r.inputs[1].dtype:
+    """(a b)**2 where a factor is a distance, or both are, and (a / b)**2 where a is one: beside b = 0 there is nothing smooth."""
+    a, b = r.inputs
+    if a.dtype != b.dtype:
         return None
-    above, below = (squared(i, same, depth - 1) for i in r.inputs)
-    for k, other in ((0, below), (1, above)) if r.op is multiply else ((0, below),):
+    if r.op is divide:
+        return squared(a, same, depth - 1, ((divide, b), *factors))
+    left, right = (squared(i, same, depth - 1) for i in r.inputs)
+    for other, i, j in ((right, a, b), (left, b, a)):
         if other is None:
-            found = squared(r.inputs[k], same, depth - 1, ((r.op, r.inputs[1 - k]), *factors))
+            found = squared(i, same, depth - 1, ((multiply, j), *factors))
             if found is not None:
                 return found
-    if above is None and below is None:
+    if left is None or right is None:
         return None
-    a, b = r.inputs
-    return _twice(apply(r.op, (square(a) if above is None else above, square(b) if below is None else below)), factors)
+    return _twice(left * right, factors)
 
 
 def _scaled(x: Node, factors: Factors) -> Node:
