@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help mnist test matrix check docs conventions golden fuzz bench pages compare soak clean
+.PHONY: help mnist test matrix check docs conventions golden fuzz bench pages compare smooth soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -69,6 +69,9 @@ pages: $(BENCH)/.ready  ## renew both pages of figures, docs/benchmarks.md of on
 
 compare: $(BENCH)/.ready  ## hold gradc against JAX and PyTorch, function by function and on 20,000 random graphs; renews docs/comparison.md
 	@$(BENCH)/bin/python -m benchmarks.compare $(ARGS)
+
+smooth: $(BENCH)/.ready  ## hold smooth functions written with kinked ops against 50 digits, JAX and PyTorch; renews docs/smooth.md
+	@$(BENCH)/bin/python -m benchmarks.smooth $(ARGS)
 
 soak: $(READY)  ## a million calls, planned against measured memory, and 16 threads (a few minutes)
 	@$(BIN)/python -m benchmarks.memory

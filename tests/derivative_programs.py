@@ -262,14 +262,14 @@ def logsumexp(m, x, shape):
             gone,
             f"gc.logsumexp({x}, {plain})",
             (f"np.exp({x})", shape),
-            ("{a}.sum(%s)" % plain, gone),
+            (f"{{a}}.sum({plain})", gone),
             ("np.log({b})", gone),
         )
     if kind == 1:
-        steps = (f"{x}.max({keep})", kept), ("np.exp(%s - {a}).sum(%s)" % (x, keep), kept), ("np.log({b}) + {a}", kept)
+        steps = (f"{x}.max({keep})", kept), (f"np.exp({x} - {{a}}).sum({keep})", kept), ("np.log({b}) + {a}", kept)
         return written(m, [x], kept, f"gc.logsumexp({x}, {keep})", *steps)
     if kind == 2:
-        steps = (f"gc.stop_gradient({x}.max({keep}))", kept), ("np.log(np.exp(%s - {a}).sum(%s)) + {a}" % (x, keep), kept)
+        steps = (f"gc.stop_gradient({x}.max({keep}))", kept), (f"np.log(np.exp({x} - {{a}}).sum({keep})) + {{a}}", kept)
         return written(m, [x], kept, "", *steps)
     return m.add(f"gc.logsumexp({x}, {plain})", [x], gone)
 

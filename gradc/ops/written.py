@@ -482,8 +482,11 @@ def _order(polynomial: Node, t: tuple[float, dict[int, int], int], squares: tupl
     wanted: dict[int, list[tuple[float, dict[int, int]]]] = {
         0: [(1.0, {})],
         1: [(c, {**rest, r: 1})],
-        2: [(c * c / 3, {**twice, r: 2}), (c * c / 3 * scale, {k: n for k, n in _added(twice, of_square).items() if n})]
-        + [(of_t / 3, powers)],
+        2: [
+            (c * c / 3, {**twice, r: 2}),
+            (c * c / 3 * scale, {k: n for k, n in _added(twice, of_square).items() if n}),
+            (of_t / 3, powers),
+        ],
     }
     near = 1e-6 if polynomial.dtype.itemsize < 8 else 1e-12
     seen = set()
