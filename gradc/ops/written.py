@@ -380,9 +380,10 @@ def _odd(node: Node, same: Same) -> Node | None:
 
 @recognises("odd function", (copysign,), (_SIZES,))
 def _odd_by_copysign(node: Node, same: Same) -> Node | None:
-    """copysign(f(|x|), x) is f(x) where that has the sign of x: sin(4) has not."""
+    """copysign(f(|x|), x) is f(x), with another sign where f(|x|) is negative, as sin(4) is."""
     f, x = node.inputs
-    return _with_sign(f, x, same) if f.op.odd and f.op.keeps_sign else None
+    smooth = _with_sign(f, x, same) if f.op.odd else None
+    return smooth if smooth is None or f.op.keeps_sign else smooth * copysign(1.0, f)
 
 
 def _with_sign(f: Node, x: Node, same: Same) -> Node | None:
