@@ -8,7 +8,7 @@ from test_testing import declared
 
 import gradc as gc
 from gradc import errors, testing
-from gradc.ir import OPS, infer_type
+from gradc.ir import OPS, _inferred
 from gradc.ops.declare import elementwise, op
 from gradc.testing import proofs
 
@@ -128,10 +128,10 @@ def test_where_sympy_finds_no_simplification_points_decide_and_it_says_so():
 
 
 def test_ops_of_an_extra_that_is_missing_are_unproved(monkeypatch):
-    infer_type.cache_clear()
+    _inferred.clear()
     monkeypatch.setitem(sys.modules, "scipy.special", None)
     result = testing.prove_rules(["erf", "polygamma", "exp"])
-    infer_type.cache_clear()
+    _inferred.clear()
     assert result.ops == ("exp",)
     assert [name for name, why in result.unproved if "scipy" in why or "no sample" in why] == ["erf", "polygamma"]
 
