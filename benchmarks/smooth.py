@@ -236,13 +236,18 @@ def fault(row: Row, wanted: Answer, answers: dict[tuple[str, str], Answer]) -> s
     return ""
 
 
+def _shown(answer: Answer, order: int) -> str:
+    number = answer.order(order)[-1]
+    return "0" if abs(number) < 1e-12 else f"{number:.6g}"
+
+
 def _cell(got: Answer | None, wanted: Answer) -> str:
     if got is None:
         return "no answer"
     shown = []
     for order in (1, 2, 3):
         found = verdict(got, wanted, order)
-        number = f"{got.order(order)[-1]:.6g}"
+        number = _shown(got, order)
         shown.append({"right": "✓", "NaN": "NaN", "none": "none"}.get(found, f"**{number}**"))
     return " ".join(shown)
 
@@ -278,7 +283,7 @@ def page(table: Sequence[tuple[Row, Answer, Answer, list[Answer | None]]], names
     right = {name: 0 for name in ("gradc", *names)}
     wrong = dict(right)
     for row, wanted, ours, others in table:
-        truths = " ".join("none" if np.isnan(wanted.order(k)).any() else f"{wanted.order(k)[-1]:.6g}" for k in (1, 2, 3))
+        truths = " ".join("none" if np.isnan(wanted.order(k)).any() else _shown(wanted, k) for k in (1, 2, 3))
         for name, got in zip(right, [ours, *others], strict=True):
             found = [verdict(got, wanted, k) for k in (1, 2, 3)] if got else []
             right[name] += sum(v == "right" for v in found)
@@ -288,7 +293,7 @@ def page(table: Sequence[tuple[Row, Answer, Answer, list[Answer | None]]], names
         lines.append(f"| `{row.name}` | {at} | {truths} | {cells} | {row.why} |")
     total = sum(not np.isnan(wanted.order(k)).any() for _, wanted, _, _ in table for k in (1, 2, 3))
     counts = f"Of {total} derivatives of {len(table)} functions that exist: " + "; ".join(
-        f"{name} has {right[name]} right and {wrong[name]} wrong without a sign, the others NaN" for name in right
+        f"{name} has {right[name]} right and {wrong[name]} wrong without a sign, the others NaN or no answer" for name in right
     )
     head = _HEAD.format(
         digits=_DIGITS, near=_NEAR, counts=counts + ".", peers=" | ".join(names), rule="|".join("---" for _ in names)

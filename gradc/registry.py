@@ -99,8 +99,9 @@ knows (`norm(x)**2`, `max(x, 0) + log1p(exp(-abs(x)))`); see below for what is n
 What no form covers keeps its conventions, though the function be smooth: kinks that cancel in a product, between sums that
 are read more than once, or over different axes (`relu(x).sum(0).sum() + log1p(exp(-abs(x))).sum()`); an even function of
 `abs(x)` that is written in several ops (`abs(x) * sin(abs(x))`); even functions of a norm other than powers, Gaussians and
-Matérn kernels (`cos(norm(x))`: NaN in its second derivative at 0); a sign on a function of `abs(x)` other than an odd one
-(by `copysign`, one that has the sign of its operand: not `sin`), `log1p` and `expm1`. `check_gradients` tells them.
+Matérn kernels (`cos(norm(x))`: NaN in its second derivative at 0); a sign on a function of `abs(x)` other than an odd one,
+`log1p` and `expm1`; symmetric functions of sorted entries that tie, from the second order on; what `where` patches at a point
+(`where(x == 0, 1, sin(x) / x)`). `check_gradients` tells them, and [](smooth.md) lists what becomes of each.
 
 The tables below are part of the declarations, and the tests check each row to the last bit. `adjoint` is the adjoint of each
 operand, in order, when the adjoint of the result is 1.

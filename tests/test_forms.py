@@ -385,6 +385,23 @@ def test_a_form_is_one_step_and_its_origin_says_so():
     assert partial.origin.primal is x
 
 
+def test_an_odd_function_has_the_sign_that_was_copied():
+    """|sin x| sign(x), whose slope is that of sin where the signs agree."""
+    for x in (-5.3, -2.0, 0.0, 4.0, 7.0):
+        sign = 1.0 if math.sin(abs(x)) >= 0 else -1.0
+        for order, wanted in ((0, sign * math.sin(x)), (1, sign * math.cos(x)), (2, -sign * math.sin(x))):
+            for where, got in values(
+                lambda t: np.copysign(np.sin(np.abs(t)), t).sum(), np.array([x]), np.ones(1), order, "reverse"
+            ).items():
+                assert got == pytest.approx(wanted, abs=1e-12), (x, order, where)
+
+
+def test_the_square_of_a_quotient_of_roots_overflows_nowhere():
+    for order in (0, 1):
+        found = values(lambda t: ((t / np.sqrt(1 + t * t)) ** 2).sum(), np.array([1e185]), np.ones(1), order, "reverse")
+        assert all(map(math.isfinite, found.values())), found
+
+
 NEAR_MISSES = {
     "other coefficient": (lambda x: gc.relu(x) + 2 * np.log1p(np.exp(-np.abs(x))), 0.0),
     "other scale": (lambda x: gc.relu(x) + np.log1p(np.exp(-2 * np.abs(x))), 0.0),
