@@ -213,8 +213,8 @@ class Maker:
         if self.c.random() < 0.4 or not n:
             self.add(self.c.choice(texts), [x], () if axis is None else tuple(s for k, s in enumerate(shape) if k != axis))
             return
-        options = [f"{x}[::-1]", f"{x}[0]", f"{x}[-1:]", f"{x}[[0, -1, 0]]", f"{x}[..., 0]", f"{x}[None]"]
-        options += [f"np.cumsum({x}, 0)", f"np.linalg.norm({x})", *([f"{x}[1:]"] if shape[0] > 1 else [])]
+        options = [f"{x}[::-1]", f"{x}[0]", f"{x}[[0, -1, 0]]", f"{x}[..., 0]", f"{x}[None]"]
+        options += [f"np.cumsum({x}, 0)", f"np.linalg.norm({x})", *([f"{x}[1:]", f"{x}[-1:]"] if shape[0] > 1 else [])]
         options += [f"{x}.T", f"{x}.reshape(-1)"] if n > 1 else []  # of one axis these are the variable itself
         options += [f"np.concatenate([{x}, {x}[:1]])", f"np.stack([{x}, {x} * 0.5])"]
         options += [f"{x} @ {x}.T"] if n == 2 else [f"{x} @ {x}"] if n == 1 else []

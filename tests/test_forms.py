@@ -780,3 +780,36 @@ def test_users_declare_spellings_too():
         assert graph.compile()(p=np.zeros(3))["out"].tolist() == [0, 0, 0]
     finally:
         del gc.ir.FUNCTIONS["my_entropy_of_forms"]
+
+
+RADII = {
+    "abs": lambda x: np.abs(x),
+    "norm": lambda x: np.linalg.norm(x),
+    "hypot": lambda x: np.hypot(x, x),
+    "root of squares": lambda x: np.sqrt((x**2).sum()),
+    "root of a square": lambda x: np.sqrt(x**2),
+}
+POLYNOMIALS = {
+    "t**2": lambda t, c, r: 1 + t + t**2 / 3,
+    "t * t": lambda t, c, r: 1 + t + t * t / 3,
+    "c r, 5 r**2": lambda t, c, r: 1 + c * r + 5 * r**2 / 3,
+    "c r, (c r)**2": lambda t, c, r: 1 + c * r + (c * r) ** 2 / 3,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("before", [passes.NONE, passes.EXACT, passes.DEFAULT, (passes.contract, passes.stable)])
+@pytest.mark.parametrize("polynomial", POLYNOMIALS)
+@pytest.mark.parametrize("radius", RADII)
+def test_matern_kernels_of_any_radius_are_known_before_and_after_passes(radius, polynomial, before, dtype):
+    """Of order 5/2 the second derivative at the origin is -5/3, for hypot(x, x) twice that."""
+    g = gc.Graph("kernel")
+    x = g.placeholder("x", (2,), dtype)
+    r = RADII[radius](x)
+    t = math.sqrt(5) * r
+    g.output("y", (POLYNOMIALS[polynomial](t, math.sqrt(5), r) * np.exp(-t)).sum())
+    d = gc.differentiate(passes.optimise(g, before), "x")
+    d.output("s", d.grad["x"].sum())
+    d = gc.differentiate(d, "x", of="s")
+    found = gc.evaluate(d, {"x": np.zeros(2, dtype)})[d.grad["x"]]
+    np.testing.assert_allclose(found, [-10 / 3 if radius == "hypot" else -5 / 3] * 2, rtol=1e-6)

@@ -228,13 +228,19 @@ def _squared_product(r: Node, same: Same, depth: int, factors: Factors) -> Node 
     above, below = (squared(i, same, depth - 1) for i in r.inputs)
     for k, other in ((0, below), (1, above)) if r.op is multiply else ((0, below),):
         if other is None:
-            found = squared(r.inputs[k], same, depth - 1, ((r.op, r.inputs[1 - k]), *factors))
+            found = squared(r.inputs[k], same, depth - 1, ((r.op, _without_minus(r.inputs[1 - k])), *factors))
             if found is not None:
                 return found
     if above is None and below is None:
         return None
     a, b = r.inputs
     return _twice(apply(r.op, (square(a) if above is None else above, square(b) if below is None else below)), factors)
+
+
+def _without_minus(factor: Node) -> Node:
+    """The size of a constant: a square does not see its sign, and what is scaled by c and by -c is then the same."""
+    value = number_of(factor)
+    return constant(-value, factor.dtype) if value is not None and value < 0 and not factor.shape else factor
 
 
 def _scaled(x: Node, factors: Factors) -> Node:
