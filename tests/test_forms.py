@@ -762,7 +762,7 @@ def test_ops_are_what_their_traits_say(trait):
     assert unary
     for op in unary:
         with np.errstate(all="ignore"):
-            f = lambda values, op=op: np.asarray(op.evaluate(values))  # noqa: E731
+            f = lambda values, op=op: np.asarray(op.evaluate(values))
             known = x[np.isfinite(f(x))]
             got, wanted = TRAITS[trait](f, known)
         np.testing.assert_array_equal(got, wanted, err_msg=op.name)
@@ -813,3 +813,17 @@ def test_matern_kernels_of_any_radius_are_known_before_and_after_passes(radius, 
     d = gc.differentiate(d, "x", of="s")
     found = gc.evaluate(d, {"x": np.zeros(2, dtype)})[d.grad["x"]]
     np.testing.assert_allclose(found, [-10 / 3 if radius == "hypot" else -5 / 3] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("variable", ["x", "v"])
+@pytest.mark.parametrize("inner", [lambda x: np.sin(x), lambda x: x / gc.stop_gradient(np.abs(x) + 1), lambda x: np.abs(x)])
+@pytest.mark.parametrize("radius", [lambda v: np.sqrt((v**2).sum()), lambda v: np.linalg.norm(v)])
+def test_cubes_of_a_radius_have_a_second_derivative_through_variables_and_stops(radius, inner, variable):
+    g = gc.Graph("cube")
+    x = g.placeholder("x", (2,))
+    v = g.output("v", inner(x))
+    g.output("y", radius(v) ** 3)
+    d = gc.differentiate(g, variable, of="y")
+    d.output("s", d.grad[variable].sum())
+    d = gc.differentiate(d, "x", of="s")
+    np.testing.assert_array_equal(gc.evaluate(d, {"x": np.zeros(2)})[d.grad["x"]], [0.0, 0.0])

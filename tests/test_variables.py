@@ -62,7 +62,6 @@ def test_names_of_one_node_have_a_tangent_each(wrt):
     assert gc.evaluate(forth, {**at, **dots})[forth.outputs["dot_y"]] == total
 
 
-
 def test_a_shift_of_an_inner_variable_is_what_its_derivative_says():
     """v stands for v + δ: the derivative by δ, against differences of the function with δ written out."""
 
