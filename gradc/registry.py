@@ -77,7 +77,8 @@ knows (`norm(x)**2`, `max(x, 0) + log1p(exp(-abs(x)))`); see below for what is n
   NaN, and the adjoint is what the formula of the derivative gives.
 - An adjoint that `where` or another mask has set to zero stays exactly zero through every singular rule after it:
   `where(x > 0, sqrt(x), 0)` has the gradient 0 for x <= 0, never NaN. In products of matrices too, entry by entry: a row that
-  `where` left out may be NaN, and the weights' gradient is not.
+  `where` left out may be NaN, and the weights' gradient is not. A zero that a value made is no mask's: through `exp(log(x))[0]`
+  at 0, which is 0 times infinity, the gradient is NaN.
 - A factor that is an infinite constant has the slope 0: the product is infinite for every operand but 0, and what is made of it
   does not change. So logits that are left out by -inf may be scaled by variables: `softmax(where(mask, x, -inf) / t)`.
 - Of no entries (`where=` that chooses none, NaN only) a mean or a variance is NaN, and its derivatives are 0.

@@ -17,7 +17,8 @@ import numpy as np
 SHAPES = [(), (2,), (3,), (2, 2), (2, 3), (3, 1), (1, 2), (1,)]
 SMOOTH = [
     "np.sin({0})", "np.cos({0})", "np.tanh({0})", "np.exp({0})", "np.arctan({0})", "np.expm1({0})", "gc.sigmoid({0})",
-    "gc.softplus({0})", "{0}**2", "{0}**3", "-{0}", "{0} * 0.5", "{0} + 1.5", "2.0 - {0}", "{0} * {0}", "np.sinh({0} * 0.125)", "np.logaddexp({0}, -{0}) - 0.5",
+    "gc.softplus({0})", "{0}**2", "{0}**3", "-{0}", "{0} * 0.5", "{0} + 1.5", "2.0 - {0}", "{0} * {0}",
+    "np.sinh({0} * 0.125)", "np.logaddexp({0}, -{0}) - 0.5",
     "np.log1p({0}**2)", "np.sqrt({0}**2 + 1.0)", "1.0 / ({0}**2 + 1.0)", "np.square({0})", "gc.ndtr({0})", "gc.log_sigmoid({0})",
 ]  # fmt: skip
 KINKED = [
@@ -27,7 +28,8 @@ KINKED = [
 BROKEN = ["np.log({0})", "np.sqrt({0})", "1.0 / {0}", "{0}**-2", "np.log1p({0})", "np.exp(np.log({0}))", "{0}**1.5"]
 MASKED = [
     "np.where({0} > 0, np.sqrt({0}), 0.0)", "np.where({0} > 0, np.log({0}), {0})", "np.where({0} >= 1.0, {0}**1.5, 0.0)",
-    "np.where({0} > 0.0, 1.0 / {0}, 0.0)", "np.where({0} > 0, {0}, 0.5 * {0})", "np.where({0} < 2.0, {0} * {0}, np.exp({0} * 0.125))",
+    "np.where({0} > 0.0, 1.0 / {0}, 0.0)", "np.where({0} > 0, {0}, 0.5 * {0})",
+    "np.where({0} < 2.0, {0} * {0}, np.exp({0} * 0.125))",
 ]  # fmt: skip
 STOPPED = [
     "{0} + gc.stop_gradient(np.floor({0}) - {0})", "{0} + gc.stop_gradient(np.sign({0}) - {0})", "{0} * gc.stop_gradient({0})",
@@ -84,13 +86,13 @@ class Program:
                 wanted.update(s.reads)
         return found[::-1]
 
-    def as_meant(self):
+    def as_meant(self, op_by_op=False):
         """The statements that the oracle computes."""
         inner = set(self.inner())
         wanted, found = {self.result, *inner, *self.seed.split()}, []
         for s in reversed(self.statements):
             if s.name in wanted:
-                plain = not s.meaning or not self.forms or not inner.isdisjoint(s.inside)
+                plain = op_by_op or not s.meaning or not self.forms or not inner.isdisjoint(s.inside)
                 found.append((s.name, s.text if plain else s.meaning))
                 wanted.update(s.reads if plain else s.of)
         return found[::-1]
@@ -213,8 +215,8 @@ class Maker:
         if self.c.random() < 0.4 or not n:
             self.add(self.c.choice(texts), [x], () if axis is None else tuple(s for k, s in enumerate(shape) if k != axis))
             return
-        options = [f"{x}[::-1]", f"{x}[0]", f"{x}[-1:]", f"{x}[[0, -1, 0]]", f"{x}[..., 0]", f"{x}[None]"]
-        options += [f"np.cumsum({x}, 0)", f"np.linalg.norm({x})", *([f"{x}[1:]"] if shape[0] > 1 else [])]
+        options = [f"{x}[::-1]", f"{x}[0]", f"{x}[[0, -1, 0]]", f"{x}[..., 0]", f"{x}[None]"]
+        options += [f"np.cumsum({x}, 0)", f"np.linalg.norm({x})", *([f"{x}[1:]", f"{x}[-1:]"] if shape[0] > 1 else [])]
         options += [f"{x}.T", f"{x}.reshape(-1)"] if n > 1 else []  # of one axis these are the variable itself
         options += [f"np.concatenate([{x}, {x}[:1]])", f"np.stack([{x}, {x} * 0.5])"]
         options += [f"{x} @ {x}.T"] if n == 2 else [f"{x} @ {x}"] if n == 1 else []
@@ -256,15 +258,8 @@ def logsumexp(m, x, shape):
     (plain, gone), (keep, kept) = _axis(m, shape)
     kind = m.c.randrange(4)
     if kind == 0:
-        return written(
-            m,
-            [x],
-            gone,
-            f"gc.logsumexp({x}, {plain})",
-            (f"np.exp({x})", shape),
-            (f"{{a}}.sum({plain})", gone),
-            ("np.log({b})", gone),
-        )
+        steps = (f"np.exp({x})", shape), (f"{{a}}.sum({plain})", gone), ("np.log({b})", gone)
+        return written(m, [x], gone, f"gc.logsumexp({x}, {plain})", *steps)
     if kind == 1:
         steps = (f"{x}.max({keep})", kept), (f"np.exp({x} - {{a}}).sum({keep})", kept), ("np.log({b}) + {a}", kept)
         return written(m, [x], kept, f"gc.logsumexp({x}, {keep})", *steps)
@@ -321,7 +316,8 @@ def logaddexp(m, x, shape):
         return None
     y, shape = found
     texts = [
-        [f"np.maximum({x}, {y})", f"{{a}} + np.log(np.exp({x} - {{a}}) + np.exp({y} - {{a}}))"], [f"np.log(np.exp({x}) + np.exp({y}))"],
+        [f"np.maximum({x}, {y})", f"{{a}} + np.log(np.exp({x} - {{a}}) + np.exp({y} - {{a}}))"],
+        [f"np.log(np.exp({x}) + np.exp({y}))"],
         [f"np.maximum({x}, {y})", f"{{a}} + np.log1p(np.exp(-np.abs({x} - {y})))"],
     ]  # fmt: skip
     return written(m, [x, y], shape, f"np.logaddexp({x}, {y})", *[(t, shape) for t in m.c.choice(texts)])
@@ -361,7 +357,8 @@ def squared(m, x, shape):
         )
     r, shape, of, s = distance(m, x, shape)
     text, meaning = m.c.choice(
-        [("{a}**2", s), ("{a} * {a}", s), ("np.square({a})", s), ("{a}**3", f"fn.cubed({s})"), ("{a}**4", f"({s})**2"), ("0.5 * {a} * {a}", f"0.5 * {s}")]
+        [("{a}**2", s), ("{a} * {a}", s), ("np.square({a})", s),
+         ("{a}**3", f"fn.cubed({s})"), ("{a}**4", f"({s})**2"), ("0.5 * {a} * {a}", f"0.5 * {s}")]
     )  # fmt: skip
     return written(m, of, shape, meaning, (r, shape), (text, shape))
 
@@ -445,7 +442,7 @@ def directions(program, seed):
 
 
 class Truth(NamedTuple):
-    """Derivatives as lists of numbers, None where there is none: value, tangent, gradients, slopes of the gradient's direction."""
+    """Derivatives as lists of numbers, None where there is none: the value, its tangent, gradients, slopes of their direction."""
 
     value: list
     tangent: list
@@ -457,7 +454,7 @@ class Truth(NamedTuple):
     largest: float
 
 
-def truth(program, x, along, weights, noise=0, decisions=None):
+def truth(program, x, along, weights, noise=0, decisions=None, op_by_op=False):
     """The derivatives of `program` at `x`, an array of `Decimal`s for each input.
 
     Raises:
@@ -468,7 +465,7 @@ def truth(program, x, along, weights, noise=0, decisions=None):
     for name in program.inputs:
         names[name] = jets.Array(jets.objects([_input(v) for v in x[name].flat], x[name].shape))
         _vary(names, name, along if name in wrt else None)
-    for name, text in program.as_meant():
+    for name, text in program.as_meant(op_by_op):
         names[name] = eval(text, {**jets.NAMES, **names})
         assert names[name].shape == program.shapes[name], (name, text)
         if name in wrt:
@@ -481,11 +478,9 @@ def truth(program, x, along, weights, noise=0, decisions=None):
         seed = list(names[program.seed].jets.flat)
     values = list(result.flat)
     alive = all(j is not jets.BAD for j in (*values, *seed))
-    total = jets.ZERO
-    first = {w: [sum((s.v * j.g.get((w, k), total) for s, j in zip(seed, values, strict=True)), total) if alive else None
-                 for k in range(along[w].size)] for w in wrt}  # fmt: skip
-    second = {n: [sum((s.v * j.h.get((n, k), total) + s.g.get((n, k), total) * j.d for s, j in zip(seed, values, strict=True)), total)
-                  if alive else None for k in range(along[n].size)] for n in program.inputs}  # fmt: skip
+    pairs = list(zip(seed, values, strict=True))
+    first = {w: [_sum(s.v * j.g.get((w, k), 0) for s, j in pairs) if alive else None for k in range(along[w].size)] for w in wrt}
+    second = {n: [_slope(pairs, (n, k)) if alive else None for k in range(along[n].size)] for n in program.inputs}
     for number in [t for found in (*first.values(), *second.values()) for t in found if t is not None]:
         run.check(number)
     return Truth(
@@ -498,6 +493,15 @@ def truth(program, x, along, weights, noise=0, decisions=None):
         run.recorded,
         float(run.largest),
     )
+
+
+def _sum(terms):
+    return sum(terms, jets.ZERO)
+
+
+def _slope(pairs, variable):
+    """Of the direction of the gradient: the sum of seeds times tangents, differentiated by a variable."""
+    return _sum(s.v * j.h.get(variable, 0) + s.g.get(variable, 0) * j.d for s, j in pairs)
 
 
 def _input(v):

@@ -79,8 +79,8 @@ class Run:
                 raise LeftOut("too large")
         return v
 
-    def check_divisor(self, v):
-        if v and abs(v) < self.least:
+    def check_divisor(self, v, exact=False):
+        if v and abs(v) < (self.least if exact else self.near**2):
             raise LeftOut("an underflow")
 
 
@@ -160,7 +160,7 @@ def linear(terms):
 def quotient(a, b):
     if a is BAD or b is BAD or not b.v:
         return BAD
-    run.check_divisor(b.v)
+    run.check_divisor(b.v, b.exact)
     q = a.v / b.v
     return compose(q, (a, b), (1 / b.v, -q / b.v), {(0, 1): -1 / b.v**2, (1, 1): 2 * q / b.v**2}, True)
 
@@ -191,7 +191,6 @@ def _exp(v):
 
 
 def _log(v):
-    run.check_divisor(v)
     return v.ln(), 1 / v, -1 / v**2
 
 
@@ -290,6 +289,8 @@ def smooth(f, jet):
     if jet is BAD:
         return BAD
     try:
+        if f in (_log, _log1p):
+            run.check_divisor(jet.v if f is _log else jet.v + 1, jet.exact)
         v, first, second = f(jet.v)
     except (InvalidOperation, DivisionByZero):
         return BAD
@@ -298,12 +299,12 @@ def smooth(f, jet):
 
 def power(jet, n):
     """jet**n for a number n: a half-integer, or an integer."""
+    if jet is not BAD and n < 2 and n not in (0, 1):
+        run.check_divisor(jet.v, jet.exact)
     return smooth(lambda v: _power(v, n), jet)
 
 
 def _power(v, n):
-    if n < 2 and n not in (0, 1):
-        run.check_divisor(v)
     whole = n == int(n)
     if (not whole and v <= 0) or (n < 0 and not v):
         raise InvalidOperation

@@ -614,8 +614,9 @@ def test_ops_are_what_their_traits_say(trait):
     assert unary
     for op in unary:
         with np.errstate(all="ignore"):
-            known = x[np.isfinite(op.evaluate(x))]
-            got, wanted = TRAITS[trait](op.evaluate, known)
+            f = lambda values, op=op: np.asarray(op.evaluate(values))
+            known = x[np.isfinite(f(x))]
+            got, wanted = TRAITS[trait](f, known)
         np.testing.assert_array_equal(got, wanted, err_msg=op.name)
 
 
@@ -668,3 +669,50 @@ def test_users_declare_spellings_too():
         assert graph.compile()(p=np.zeros(3))["out"].tolist() == [0, 0, 0]
     finally:
         del gc.ir.FUNCTIONS["my_entropy_of_forms"]
+
+
+RADII = {
+    "abs": lambda x: np.abs(x),
+    "norm": lambda x: np.linalg.norm(x),
+    "hypot": lambda x: np.hypot(x, x),
+    "root of squares": lambda x: np.sqrt((x**2).sum()),
+    "root of a square": lambda x: np.sqrt(x**2),
+}
+POLYNOMIALS = {
+    "t**2": lambda t, c, r: 1 + t + t**2 / 3,
+    "t * t": lambda t, c, r: 1 + t + t * t / 3,
+    "c r, 5 r**2": lambda t, c, r: 1 + c * r + 5 * r**2 / 3,
+    "c r, (c r)**2": lambda t, c, r: 1 + c * r + (c * r) ** 2 / 3,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("before", [passes.NONE, passes.EXACT, passes.DEFAULT, (passes.contract, passes.stable)])
+@pytest.mark.parametrize("polynomial", POLYNOMIALS)
+@pytest.mark.parametrize("radius", RADII)
+def test_matern_kernels_of_any_radius_are_known_before_and_after_passes(radius, polynomial, before, dtype):
+    """Of order 5/2 the second derivative at the origin is -5/3, for hypot(x, x) twice that."""
+    g = gc.Graph("kernel")
+    x = g.placeholder("x", (2,), dtype)
+    r = RADII[radius](x)
+    t = math.sqrt(5) * r
+    g.output("y", (POLYNOMIALS[polynomial](t, math.sqrt(5), r) * np.exp(-t)).sum())
+    d = gc.differentiate(passes.optimise(g, before), "x")
+    d.output("s", d.grad["x"].sum())
+    d = gc.differentiate(d, "x", of="s")
+    found = gc.evaluate(d, {"x": np.zeros(2, dtype)})[d.grad["x"]]
+    np.testing.assert_allclose(found, [-10 / 3 if radius == "hypot" else -5 / 3] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("variable", ["x", "v"])
+@pytest.mark.parametrize("inner", [lambda x: np.sin(x), lambda x: x / gc.stop_gradient(np.abs(x) + 1), lambda x: np.abs(x)])
+@pytest.mark.parametrize("radius", [lambda v: np.sqrt((v**2).sum()), lambda v: np.linalg.norm(v)])
+def test_cubes_of_a_radius_have_a_second_derivative_through_variables_and_stops(radius, inner, variable):
+    g = gc.Graph("cube")
+    x = g.placeholder("x", (2,))
+    v = g.output("v", inner(x))
+    g.output("y", radius(v) ** 3)
+    d = gc.differentiate(g, variable, of="y")
+    d.output("s", d.grad[variable].sum())
+    d = gc.differentiate(d, "x", of="s")
+    np.testing.assert_array_equal(gc.evaluate(d, {"x": np.zeros(2)})[d.grad["x"]], [0.0, 0.0])

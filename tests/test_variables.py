@@ -48,6 +48,20 @@ def test_the_modes_are_transposes_of_each_other(wrt, passes):
     assert np.isclose(bar @ pushed, sum(dots[f"dot_{name}"] @ pulled[f"d_y/d_{name}"] for name in wrt), rtol=1e-13)
 
 
+@pytest.mark.parametrize("wrt", [["x", "v"], ["v", "w"], ["w", "x", "v"]])
+def test_names_of_one_node_have_a_tangent_each(wrt):
+    g = gc.Graph("names")
+    x = g.placeholder("x", (2,))
+    g.output("v", x)
+    g.output("w", x)
+    g.output("y", (x * x).sum())
+    back, forth = gc.differentiate(g, wrt, of="y"), gc.differentiate(g, wrt, of="y", mode="forward")
+    at = {"x": np.array([2.0, 3.0])}
+    dots = {f"dot_{name}": np.array([1.0, 10.0]) * k for k, name in enumerate(wrt, 1)}
+    total = sum((gc.evaluate(back, at)[back.grad[name]] * dots[f"dot_{name}"]).sum() for name in wrt)
+    assert gc.evaluate(forth, {**at, **dots})[forth.outputs["dot_y"]] == total
+
+
 def test_a_shift_of_an_inner_variable_is_what_its_derivative_says():
     """v stands for v + δ: the derivative by δ, against differences of the function with δ written out."""
 

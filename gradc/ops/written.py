@@ -230,7 +230,7 @@ def _squared_product(r: Node, same: Same, depth: int, factors: Factors) -> Node 
     if a.dtype != b.dtype:
         return None
     if r.op is divide:
-        return squared(a, same, depth - 1, ((divide, b), *factors))
+        return squared(a, same, depth - 1, ((divide, _without_minus(b)), *factors))
     for size, factor in ((a, b), (b, a)):
         if size.op in _SIZES and size.inputs[0].dtype == r.dtype:
             plain = apply(multiply, (size.inputs[0], factor))  # of the same square, which may be that of a distance still
@@ -242,7 +242,13 @@ def _squared_product(r: Node, same: Same, depth: int, factors: Factors) -> Node 
     if one is None and two is None:
         return None
     distance, factor = (a, b) if two is None else (b, a)
-    return squared(distance, same, depth - 1, ((multiply, factor), *factors))
+    return squared(distance, same, depth - 1, ((multiply, _without_minus(factor)), *factors))
+
+
+def _without_minus(factor: Node) -> Node:
+    """The size of a constant: a square does not see its sign, and what is scaled by c and by -c is then the same."""
+    value = number_of(factor)
+    return constant(-value, factor.dtype) if value is not None and value < 0 and not factor.shape else factor
 
 
 def _scaled(x: Node, factors: Factors) -> Node:
@@ -339,15 +345,20 @@ def _odd_power(r: Node, s: Node, exponent: float, same: Same) -> Node | None:
     if r.op in (norm_2, hypot, standard_deviation):
         return apply(root_power, (s, constant(exponent, s.dtype)))
     if r.op is sqrt and is_nonnegative(r.inputs[0], same):
-        return call("power", s, exponent / 2) if _may_be_kinked(s) else apply(root_power, (s, constant(exponent, s.dtype)))
+        return call("power", s, exponent / 2) if _may_be_kinked(s, same) else apply(root_power, (s, constant(exponent, s.dtype)))
     return None
 
 
-def _may_be_kinked(node: Node) -> bool:
-    """True unless `node`, which is nowhere below 0, is flat where it is 0, as a smooth function is: |x| is not."""
+def _may_be_kinked(node: Node, same: Same) -> bool:
+    """True unless `node`, which is nowhere below 0, is flat where it is 0, as a smooth function is: |x| is not.
+
+    A variable is as smooth as any, and what is stopped does not change.
+    """
     found, left = {node}, [node]
     while left and len(found) <= _LOOKED_AT:
         current = left.pop()
+        if current.op is stop_gradient or same.is_opaque(current):
+            continue
         if current.op.kinks is not None:
             return True
         left += [i for i in current.inputs if i not in found]
@@ -480,14 +491,11 @@ def _order(polynomial: Node, t: tuple[float, dict[int, int], int], squares: tupl
     c, rest, r = t
     (scale, of_square, _), (of_t, powers, _) = (_monomial(s, same) for s in squares)
     twice = {k: 2 * e for k, e in rest.items()}
+    by_square = {k: n for k, n in _added(twice, of_square).items() if n}
     wanted: dict[int, list[tuple[float, dict[int, int]]]] = {
         0: [(1.0, {})],
         1: [(c, {**rest, r: 1})],
-        2: [
-            (c * c / 3, {**twice, r: 2}),
-            (c * c / 3 * scale, {k: n for k, n in _added(twice, of_square).items() if n}),
-            (of_t / 3, powers),
-        ],
+        2: [(c * c / 3, {**twice, r: 2}), (c * c / 3 * scale, by_square), (of_t / 3, powers)],
     }
     near = 1e-6 if polynomial.dtype.itemsize < 8 else 1e-12
     seen = set()
