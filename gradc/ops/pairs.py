@@ -167,7 +167,7 @@ def _role(node: Node, same: Same) -> _Role | None:
     if op in (abs_, fabs) and node.inputs[0].dtype == node.dtype:
         return _named("size", node, node.inputs[0], same)
     if op is square:
-        inner = _role(node.inputs[0], same)
+        inner = _role(node.inputs[0], same) if node.inputs[0].op is not square else None
         return inner._replace(kind="square", sign=1.0, inner=node) if inner is not None and inner.kind == "positive" else None
     positive = _positive_part(node)
     if positive is not None:
