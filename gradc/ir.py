@@ -360,15 +360,25 @@ CORRECTLY_ROUNDED = frozenset({np.add, np.subtract, np.multiply, np.divide})
 """Ufuncs whose bits do not depend on the loop that NumPy picks: a scalar operand gives those of an array of it."""
 
 
+_version = 0
+
+
+def registry_version() -> int:
+    """A number that grows with every op and function that is registered: what is made of the registry holds as long as it."""
+    return _version
+
+
 def register_op(op: Op) -> Op:
     """Enter `op` into the registry.
 
     Raises:
         NamingError: an op of that name is there already.
     """
+    global _version
     if op.name in OPS:
         raise NamingError(f"an op named {op.name!r} is registered already; choose another name")
     OPS[op.name] = op
+    _version += 1
     return op
 
 
@@ -376,7 +386,9 @@ def register_function(function: Function) -> None:
     """Enter a public function into the registry, and bind the NumPy functions it stands for."""
     if function.name in FUNCTIONS:
         raise NamingError(f"a function named {function.name!r} is registered already; choose another name")
+    global _version
     FUNCTIONS[function.name] = function
+    _version += 1
     for target in function.numpy:
         NUMPY[target] = function.build
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.errors import ArgumentError
-from gradc.ir import CONSTANT, FUNCTIONS, OPS, PLACEHOLDER, Graph, Node, Op, apply, walk
+from gradc.ir import CONSTANT, FUNCTIONS, OPS, PLACEHOLDER, Graph, Node, Op, apply, registry_version, walk
 from gradc.types import DType, key_of
 
 Rewrite = Callable[[Node, "Same"], Node | None]
@@ -115,7 +115,7 @@ def forms_for(present: Ops, of_values: bool = False) -> Table:
 
     `of_values`: those that a pass computes.
     """
-    return _forms_for(present, of_values, len(FUNCTIONS), len(OPS), len(_spellings), len(_recognisers))
+    return _forms_for(present, of_values, registry_version(), len(_spellings), len(_recognisers))
 
 
 @lru_cache(maxsize=256)

@@ -21,7 +21,7 @@ from gradc.ir import PLACEHOLDER, Array, Graph, Node, describe
 from gradc.passes.rewrite import Numerics, name_of, numerics_of
 from gradc.types import Dim, resolve, resolve_shape
 
-POINTS = 16
+POINTS = 120
 """How many points a graph is evaluated at unless said otherwise."""
 
 _MOVED_RUNS = 3
