@@ -14,9 +14,11 @@ import numpy as np
 from gradc.ir import Array
 
 _EPSILON = float(np.finfo("float64").eps)
-_QUARTERINGS = 21
+_QUARTERINGS = 23
 _COLUMNS = 6
 _WINDOW = 6
+_COARSE = 9  # steps from 1.6 to 2e-5, whose quotients hardly suffer from values that cancel within the function
+_SHARP = 1e-7  # a jump or a kink closer than that, relative to the steps, is taken for noise
 
 
 class Slopes(NamedTuple):
@@ -65,10 +67,12 @@ class Slopes(NamedTuple):
 
 
 def slopes(value: Callable[[float], Array], scales: Sequence[float]) -> Slopes:
-    """The slopes at t = 0 of `value(t)`, by steps of 0.1 to 1e-13 times each of `scales`.
+    """The slopes at t = 0 of `value(t)`, by steps of 1.6 to 1e-13 times each of `scales`.
 
     Quotients of differences are extrapolated from each side by itself, and from both; of all orders and steps the one of least
-    error is taken, entry by entry. The error is how far extrapolations lie apart, and what rounding may add.
+    error is taken, entry by entry. The error is how far extrapolations lie apart, and what rounding may add. What rounding does
+    inside of the function does not show in its values: cos(x)/x - sin(x)/x**2 is exactly 0 at 1e-9, and 1/x a part of others.
+    So where the larger steps agree among themselves to 7 digits, smaller ones do not overrule them.
     Ridders, Accurate computation of F'(x) and F'(x) F''(x), Advances in Engineering Software 4 (1982).
 
     Args:
@@ -93,22 +97,30 @@ def _better(a: Array, a_error: Array, b: Array, b_error: Array) -> tuple[Array, 
 
 
 def _slopes_at(value: Callable[[float], Array], base: Array, scale: float) -> Slopes:
-    steps = 0.1 * scale / 4.0 ** np.arange(_QUARTERINGS)
+    steps = 1.6 * scale / 4.0 ** np.arange(_QUARTERINGS)
     ahead = np.array([value(float(h)) for h in steps])
     behind = np.array([value(-float(h)) for h in steps])
     by_step = steps.reshape(-1, *(1,) * base.ndim)
     rounding = 8 * _EPSILON * np.maximum(_largest(base[None]), np.maximum(_largest(ahead), _largest(behind)))
     both, both_error = _extrapolated((ahead - behind) / (2 * by_step), by_step, rounding, 16, scale)
+    smooth = _is_smooth((ahead - base) - (base - behind), by_step, rounding, scale, both, both_error)
     sides = []
     for change in (base - behind, ahead - base):
         quotients = change / by_step
         slope, error = _extrapolated(quotients, by_step, rounding, 4, scale)
-        grows = _grows(quotients, np.abs(change) > 1e3 * rounding)
+        grows = _grows(quotients, np.abs(change) > 1e3 * rounding) & ~smooth
+        slope, error = np.where(smooth, both, slope), np.where(smooth, both_error, error)
         slope = np.where(grows, np.copysign(np.inf, quotients[-1]), slope)
         missing = ~np.isfinite(change[-_WINDOW:]).all(axis=0)
         sides.append((np.where(missing, np.nan, slope), np.where(grows, 0.0, error), grows & _stays(change)))
     (left, left_error, left_jump), (right, right_error, right_jump) = sides
     return Slopes(left, right, left_error, right_error, both, both_error, left_jump | right_jump)
+
+
+def _is_smooth(bends: Array, steps: Array, rounding: Array, scale: float, both: Array, both_error: Array) -> Array:
+    """Where the larger steps are sure that both sides have one slope: those from both agree, and the sides do not differ."""
+    bend, off = _best_of_table(bends[:_COARSE] / steps[:_COARSE], steps[:_COARSE], rounding[:_COARSE], 4, scale)
+    return np.asarray((both_error <= _SHARP * np.abs(both)) & (np.abs(bend) + off <= 10 * _SHARP * np.abs(both)))
 
 
 def _largest(values: Array) -> Array:
@@ -118,6 +130,15 @@ def _largest(values: Array) -> Array:
 
 
 def _extrapolated(quotients: Array, steps: Array, rounding: Array, factor: float, scale: float) -> tuple[Array, Array]:
+    """The best entry of the table of all steps, with its error, or of the larger steps, where these are sure of another."""
+    best, least = _best_of_table(quotients, steps, rounding, factor, scale)
+    coarse, off = _best_of_table(quotients[:_COARSE], steps[:_COARSE], rounding[:_COARSE], factor, scale)
+    overrules = (off <= _SHARP * np.abs(coarse)) & ~(np.abs(best - coarse) <= 4 * (least + off))
+    best, least = np.where(overrules, coarse, best), np.where(overrules, off, least)
+    return best, np.minimum(least, 1e-3 * np.abs(best) + 1e-6)
+
+
+def _best_of_table(quotients: Array, steps: Array, rounding: Array, factor: float, scale: float) -> tuple[Array, Array]:
     """Richardson's table of quotients whose error falls by `factor`, its square, ... a step; its best entry, with its error."""
     best = np.full(quotients.shape[1:], np.nan)
     least = np.full(quotients.shape[1:], np.inf)
@@ -131,7 +152,7 @@ def _extrapolated(quotients: Array, steps: Array, rounding: Array, factor: float
         at = np.argmin(error, axis=0)[None]
         value, off = np.take_along_axis(column[1:], at, 0)[0], np.take_along_axis(error, at, 0)[0]
         best, least = np.where(off < least, value, best), np.minimum(off, least)
-    return best, np.minimum(least, 1e-3 * np.abs(best) + 1e-6)
+    return best, least
 
 
 def _grows(quotients: Array, clear: Array) -> Array:
