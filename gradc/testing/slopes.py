@@ -18,7 +18,7 @@ _QUARTERINGS = 23
 _COLUMNS = 6
 _WINDOW = 6
 _COARSE = 9  # steps from 1.6 to 2e-5, whose quotients hardly suffer from values that cancel within the function
-_SHARP = 1e-7  # a jump or a kink closer than that, relative to the steps, is taken for noise
+_SHARP = 1e-6  # a jump, or a pair of kinks, that is smaller than that beside those steps is taken for noise
 
 
 class Slopes(NamedTuple):
@@ -72,7 +72,7 @@ def slopes(value: Callable[[float], Array], scales: Sequence[float]) -> Slopes:
     Quotients of differences are extrapolated from each side by itself, and from both; of all orders and steps the one of least
     error is taken, entry by entry. The error is how far extrapolations lie apart, and what rounding may add. What rounding does
     inside of the function does not show in its values: cos(x)/x - sin(x)/x**2 is exactly 0 at 1e-9, and 1/x a part of others.
-    So where the larger steps agree among themselves to 7 digits, smaller ones do not overrule them.
+    So where the larger steps agree among themselves to 6 digits, and on both sides, smaller ones do not overrule them.
     Ridders, Accurate computation of F'(x) and F'(x) F''(x), Advances in Engineering Software 4 (1982).
 
     Args:
@@ -103,7 +103,10 @@ def _slopes_at(value: Callable[[float], Array], base: Array, scale: float) -> Sl
     by_step = steps.reshape(-1, *(1,) * base.ndim)
     rounding = 8 * _EPSILON * np.maximum(_largest(base[None]), np.maximum(_largest(ahead), _largest(behind)))
     both, both_error = _extrapolated((ahead - behind) / (2 * by_step), by_step, rounding, 16, scale)
-    smooth = _is_smooth((ahead - base) - (base - behind), by_step, rounding, scale, both, both_error)
+    bends = (ahead - base) - (base - behind)
+    sure, sure_error, smooth = _find_smooth(ahead - behind, bends, by_step, rounding, scale)
+    takes_sure = smooth & ~(np.abs(both - sure) <= 4 * (both_error + sure_error))
+    both, both_error = np.where(takes_sure, sure, both), np.where(takes_sure, sure_error, both_error)
     sides = []
     for change in (base - behind, ahead - base):
         quotients = change / by_step
@@ -117,10 +120,13 @@ def _slopes_at(value: Callable[[float], Array], base: Array, scale: float) -> Sl
     return Slopes(left, right, left_error, right_error, both, both_error, left_jump | right_jump)
 
 
-def _is_smooth(bends: Array, steps: Array, rounding: Array, scale: float, both: Array, both_error: Array) -> Array:
-    """Where the larger steps are sure that both sides have one slope: those from both agree, and the sides do not differ."""
-    bend, off = _best_of_table(bends[:_COARSE] / steps[:_COARSE], steps[:_COARSE], rounding[:_COARSE], 4, scale)
-    return np.asarray((both_error <= _SHARP * np.abs(both)) & (np.abs(bend) + off <= 10 * _SHARP * np.abs(both)))
+def _find_smooth(differences: Array, bends: Array, steps: Array, rounding: Array, scale: float) -> tuple[Array, Array, Array]:
+    """The slope by the larger steps, its error, and where they are sure of it: they agree, and the two sides do not differ."""
+    steps, rounding = steps[:_COARSE], rounding[:_COARSE]
+    slope, error = _best_of_table(differences[:_COARSE] / (2 * steps), steps, rounding, 16, scale)
+    bend, off = _best_of_table(bends[:_COARSE] / steps, steps, rounding, 4, scale)
+    most = _SHARP * np.abs(slope)
+    return slope, error, (error <= most) & (np.abs(bend) + off <= most)
 
 
 def _largest(values: Array) -> Array:
@@ -130,11 +136,7 @@ def _largest(values: Array) -> Array:
 
 
 def _extrapolated(quotients: Array, steps: Array, rounding: Array, factor: float, scale: float) -> tuple[Array, Array]:
-    """The best entry of the table of all steps, with its error, or of the larger steps, where these are sure of another."""
     best, least = _best_of_table(quotients, steps, rounding, factor, scale)
-    coarse, off = _best_of_table(quotients[:_COARSE], steps[:_COARSE], rounding[:_COARSE], factor, scale)
-    overrules = (off <= _SHARP * np.abs(coarse)) & ~(np.abs(best - coarse) <= 4 * (least + off))
-    best, least = np.where(overrules, coarse, best), np.where(overrules, off, least)
     return best, np.minimum(least, 1e-3 * np.abs(best) + 1e-6)
 
 
