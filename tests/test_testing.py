@@ -11,6 +11,7 @@ import gradc as gc
 from gradc import errors, testing
 from gradc.ir import FUNCTIONS, NUMPY, OPS
 from gradc.ops.declare import call, elementwise, op
+from gradc.testing.slopes import slopes
 from gradc.types import TensorType
 
 
@@ -324,6 +325,46 @@ def test_no_wrong_gradient_is_called_a_kink(name):
     text = failure(graph, {"x": value})
     assert "conventions of parts took its place" in text and "is wrong" not in text
     assert f"op {op_name!r} is at a kink" in text
+
+
+BY_WHERE = {
+    "sin(x) / x": (lambda x: np.where(x == 0, 1.0, np.sin(x) / x), 2),
+    "tanh(x) / x": (lambda x: np.where(x == 0, 1.0, np.tanh(x) / x), 2),
+    "sinh(x) / x": (lambda x: np.where(x == 0, 1.0, np.sinh(x) / x), 2),
+    "(1 - cos x) / x**2": (lambda x: np.where(x == 0, 0.5, (1 - np.cos(x)) / x**2), 2),
+    "other way round": (lambda x: np.where(x != 0, np.sin(x) / x, 1.0), 2),
+    "scaled": (lambda x: 100 * np.where(x == 0, 1.0, np.sin(x) / x), 2),
+    "nothing cancels": (lambda x: np.where(x == 0, 1.0, np.cos(x)), 2),
+    "first order": (lambda x: np.where(x == 0, 1.0, np.expm1(x) / x), 1),
+}
+"""The value at 0 is filled in as a constant: right, and without the derivatives that the other branch tends to."""
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,)], ids=str)
+@pytest.mark.parametrize("name", BY_WHERE)
+def test_a_value_filled_in_by_where_has_derivatives(name, shape):
+    """Beside 0 their terms cancel to noise: the larger steps know better. The user's `where` is named, no op of a rule."""
+    build, order = BY_WHERE[name]
+    value = np.zeros(shape if "cos x" not in name else shape[:1] and (1,))  # along several at once its noise is too large
+    if order == 2:
+        testing.check_gradients(graph_of(build, x=value), {"x": value}, order=1)
+    text = failure(graph_of(build, x=value), {"x": value}, order=2)
+    assert text.startswith("order 2" if order == 2 else "d ") and "reverse mode gives 0, differences give" in text
+    assert "op 'where' selects another operand beside the point" in text and "is wrong" not in text
+
+
+def test_differences_of_a_noisy_function_are_sharp():
+    """The gradient of (1 - cos x) / x**2 is 1/x where 1 - cos x rounds to 0, and 0 at 0; its slope there is -1/12."""
+    noisy = lambda t: np.asarray(0.0 if t == 0 else np.sin(t) / t**2 - 2 * (1 - np.cos(t)) / t**3)
+    found = slopes(noisy, [1.0])
+    assert found.agree and not found.jumps
+    assert np.allclose(found.bounds()[:2], -1 / 12, rtol=1e-7)
+
+
+@pytest.mark.parametrize("distance", [1e-1, 1e-3, 1e-5, 1e-7])
+def test_a_kink_beside_the_point_does_not_spoil_differences(distance):
+    found = slopes(lambda t: np.asarray(max(t - distance, 0.0) + t), [1.0])
+    assert found.agree and np.allclose(found.bounds()[:2], 1.0)
 
 
 @pytest.mark.parametrize("constant", [0.5, 1.5, -1.0, 3.0])

@@ -18,6 +18,7 @@ from gradc.interpret import Trace, check_feeds, evaluate
 from gradc.ir import CONSTANT, Array, Graph, Node, concrete_type, constant, describe, origin_of_new_nodes, walk
 from gradc.ops.declare import call
 from gradc.ops.elementwise import stop_gradient
+from gradc.ops.masks import keep_zeros
 from gradc.passes.rewrite import rewrite
 from gradc.testing.slopes import Slopes, join, slopes
 from gradc.types import resolve
@@ -585,14 +586,31 @@ def _culprit(
             found = _find_fault(*_alone(node, trace), order, loose)
             if found is not None and not (found.is_nan and order < fault.order):
                 return _verdict(node, found)
+    return f"\n  {_place_of_convention(graph, output, point, names)}\n  {_ADVICE}"
+
+
+def _place_of_convention(graph: Graph, output: str, point: Mapping[str, Array], names: Sequence[str]) -> str:
+    """The first op that has no derivative by itself, or else the first that selects otherwise beside the point."""
     trace = evaluate(graph, point)
     bent = next((node for node in _judged(graph, output, names, trace) if _is_bent(node, trace)), None)
-    place = (
-        f"op {bent.op.name!r} is at a kink or a jump: {describe(bent)}"
-        if bent is not None
-        else "every rule holds by itself at these values"
-    )
-    return f"\n  {place}\n  {_ADVICE}"
+    if bent is not None:
+        return f"op {bent.op.name!r} is at a kink or a jump: {describe(bent)}"
+    switch = _find_switch(graph, output, point, names, trace)
+    if switch is not None:
+        return f"op {switch.op.name!r} selects another operand beside the point, and derivatives are of one: {describe(switch)}"
+    return "every rule holds by itself at these values"
+
+
+def _find_switch(graph: Graph, output: str, point: Mapping[str, Array], names: Sequence[str], trace: Trace) -> Node | None:
+    """The first op on the path with a condition that is another next to the point."""
+    rng = np.random.default_rng(3)
+    steps = {name: _STEP * _normal(rng, point[name].shape) for name in names}
+    beside = [evaluate(graph, {**point, **{n: point[n] + sign * step for n, step in steps.items()}}) for sign in (1, -1)]
+    for node in _on_path(graph, output, names):
+        conditions = [i for i in node.inputs if i.dtype.kind == "b"]
+        if any(not np.array_equal(trace[i], moved[i]) for i in conditions for moved in beside):
+            return node
+    return None
 
 
 def _judged(graph: Graph, output: str, names: Sequence[str], trace: Trace) -> Iterator[Node]:
@@ -611,15 +629,22 @@ def _is_bent(node: Node, trace: Trace) -> bool:
 def _active(graph: Graph, output: str, names: Sequence[str]) -> Iterator[Node]:
     """The ops on a path from the variables, in order, that can be judged by themselves.
 
-    One that takes a value and, without a rule, a function of that value (tanh's slope from x and tanh x) cannot.
+    One that takes a value and, without a rule, a function of that value (tanh's slope from x and tanh x) cannot; nor can one
+    whose operand has to be 0 or NaN wherever a mask is.
     """
+    for node in _on_path(graph, output, names):
+        if node.op is not keep_zeros and all(node.op.carries(k) for k, i in enumerate(node.inputs) if i.type.is_float):
+            yield node
+
+
+def _on_path(graph: Graph, output: str, names: Sequence[str]) -> Iterator[Node]:
+    """The ops that pass derivatives with respect to the variables on, in order."""
     reached = {graph.placeholders[name] for name in names}
     for node in walk([graph.outputs[output]]):
         if node.type.is_float and node.op is not stop_gradient:
             if any(i in reached and node.op.carries(k) for k, i in enumerate(node.inputs)):
                 reached.add(node)
-                if all(node.op.carries(k) for k, i in enumerate(node.inputs) if i.type.is_float):
-                    yield node
+                yield node
 
 
 def _alone(node: Node, trace: Trace) -> tuple[Graph, str, dict[str, Array], list[str]]:
