@@ -100,6 +100,8 @@ def differentiate(
         raise ArgumentError(f"differentiate: on_disconnected is 'raise' or 'zeros', got {on_disconnected!r}")
     if kinks not in ("convention", "nan"):
         raise ArgumentError(f"differentiate: kinks is 'convention' or 'nan', got {kinks!r}")
+    if not isinstance(forms, bool):
+        raise ArgumentError(f"differentiate: forms is True or False, got {show(forms)}")
     of_name, of_node = _find_of(graph, of)
     _check_seed(graph, of_name, of_node, seed, mode)
     variables = _find_wrt(graph, wrt)
@@ -206,6 +208,9 @@ def _output_names(graph: Graph, of_name: str, variables: Mapping[str, Node], nam
     of = _in_parentheses(of_name)
     given = [f"dot_{of_name}"] if mode == "forward" else [f"d_{of}/d_{_in_parentheses(name)}" for name in variables]
     chosen = given if names is None else _chosen_names(given, variables, names, mode)
+    twice = [name for name, times in Counter(map(str, chosen)).items() if times > 1]
+    if twice:
+        raise NamingError(f"differentiate: names gives {show(twice[0])} twice: each output that is added has a name of its own")
     taken = set(graph.outputs)
     for name in chosen:
         if name in taken:
@@ -219,7 +224,7 @@ def _chosen_names(given: list[str], variables: Mapping[str, Node], names: Names,
         if mode == "forward":
             raise ArgumentError(f"differentiate: names is one name in forward mode, got {reprlib.repr(names)}")
         return _mapped_names(given, variables, names)
-    chosen = [names] if isinstance(names, str) else list(names or ())
+    chosen = [names] if isinstance(names, str) else list(names) if isinstance(names, Sequence) else []
     if len(chosen) != len(given) or not all(isinstance(name, str) for name in chosen):
         raise ArgumentError(
             f"differentiate: names gives {len(given)} name{'s' if len(given) > 1 else ''}, one for each output that is added "

@@ -1351,6 +1351,7 @@ class Graph:
         Raises:
             GraphError: the graph has no such node or derivative, or the derivative has not gone through `node`: it is on no
                 path from `wrt` to `of`.
+            DTypeError: `node` is no floating point.
         """
         derivative = self._newest("reverse", "adjoints")
         return self._derivative_of(node, derivative, derivative.adjoints)
@@ -1374,6 +1375,8 @@ class Graph:
         if isinstance(node, Node) and node in found:
             return found[node]
         self.number(node)
+        if not node.type.is_float:
+            raise DTypeError(f"{describe(node)} has no derivative: only floating point has")
         if node in derivative.inner:
             raise GraphError(_inside_of_a_form(node, derivative))
         if derivative not in self._influential:
@@ -1404,6 +1407,17 @@ class Graph:
         return self._numbers[node]
 
     # going on
+
+    def __call__(self, *feeds: Any, **named: Any) -> NoReturn:
+        """A graph has no values: an error that says what to write.
+
+        Raises:
+            GraphError: always.
+        """
+        raise GraphError(
+            f"graph {self.name!r} is not called: compile it, run = gc.compile(graph), and call run(...); "
+            "or gc.evaluate(graph, ...) for the value of every node"
+        )
 
     def compile(self, outputs: Any = None, **options: Any) -> Executable:
         """See `gradc.compile`."""
@@ -1479,7 +1493,10 @@ def verify(graph: Graph) -> Graph:
 
     Raises:
         VerifyError: naming the node.
+        ArgumentError: `graph` is none.
     """
+    if not isinstance(graph, Graph):
+        raise ArgumentError(f"verify: expected a graph, got {show(graph)}")
     known: set[Node] = set()
     placeholders = set(graph.placeholders.values())
     for node in graph.nodes:

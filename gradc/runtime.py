@@ -71,12 +71,15 @@ def compile(
 
     Raises:
         GradcError: a name is unknown, or an update's type differs from its placeholder's.
-        PassError: a pass that is validated changed what the graph computes by more than it declares.
+        PassError: a pass raised what is its cause, returned no graph, or one of other outputs or of placeholders that it added;
+            or one that is validated changed what the graph computes by more than it declares.
     """
     if not isinstance(graph, Graph):
         raise ArgumentError(f"compile: expected a graph, got {type(graph).__name__}")
     if backend != "numpy":
         raise ArgumentError(f"compile: backend {show(backend)} does not exist; there is 'numpy'")
+    if not isinstance(validate, bool):
+        raise ArgumentError(f"compile: validate is True or False, got {show(validate)}")
     updates = _update_names(updates)
     wanted = _wanted(graph, outputs, updates)
     _check_updates(graph, updates)
@@ -132,7 +135,7 @@ def _check_updates(graph: Graph, updates: Mapping[str, str]) -> None:
 def _other_shape(target: str, old: Node, new: Node) -> str:
     if old.shape == new.shape:
         return ""
-    return f"\n  the shape {show_shape(new.shape)} is not {show_shape(old.shape)}, that of {target!r}: nothing is broadcast into it"
+    return f"\n  the shape {show_shape(new.shape)} is not {show_shape(old.shape)}, that of {target!r}: nothing is broadcast"
 
 
 def _why_as_wide(old: Node, new: Node) -> str:

@@ -6,9 +6,11 @@ A bare name never imports sympy; arithmetic on one does, through `dim`.
 
 from __future__ import annotations
 
+import keyword
 import operator
 import struct
 import threading
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -285,6 +287,7 @@ def as_size(value: object, where: str = "shape") -> Size:
         _refuse_dtype(value, where)
         if not value.isidentifier():
             raise ShapeError(f"{where}: a symbolic dimension is named by an identifier, got {show(value)}")
+        _refuse_unwritable(value, where)
         return Dim(str.__str__(value))
     _refuse_dtype(value, where)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -295,6 +298,19 @@ def as_size(value: object, where: str = "shape") -> Size:
     if size > _LARGEST_SIZE:
         raise ShapeError(f"{where}: no array has a dimension of {show(size)}: NumPy counts to {_LARGEST_SIZE}")
     return size
+
+
+def _refuse_unwritable(name: str, where: str) -> None:
+    """A name that no keyword of a call can be, as in `memory(n=3)`: Python reads another, or none.
+
+    Raises:
+        ShapeError: it is one.
+    """
+    if keyword.iskeyword(name):
+        raise ShapeError(f"{where}: a symbolic dimension is named by an identifier that is no keyword, got {show(name)}")
+    read = unicodedata.normalize("NFKC", name)
+    if read != name:
+        raise ShapeError(f"{where}: {show(name)} is not in NFKC form, in which Python reads identifiers; write {show(read)}")
 
 
 def as_shape(value: object, where: str = "shape") -> Shape:

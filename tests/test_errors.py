@@ -174,3 +174,26 @@ def test_whatever_an_argument_is_the_error_is_gradcs(name):
                 function.build(*arguments, **keywords)
             except GradcError as error:
                 assert len(str(error)) < 2500 and str(error).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("name", ["lambda", "in", "None", "\ufb01", "\u210c", "n²"])
+def test_dimensions_have_names_that_a_call_may_be_given_by_keyword(name):
+    for shape in (name, (name,), (3, name)):
+        with pytest.raises(errors.ShapeError, match=r"identifier|NFKC form, .* write '(fi|H)'"):
+            gc.Graph("g").placeholder("x", shape)
+
+
+@pytest.mark.parametrize("given", [3, None, "graph", [gc.Graph("g")]])
+def test_what_is_no_graph_is_not_verified(given):
+    with pytest.raises(errors.ArgumentError, match="verify: expected a graph, got"):
+        gc.verify(given)
+
+
+@pytest.mark.parametrize("ask", [lambda g: g(x=1.0), lambda g: g({"x": 1.0}), lambda g: g()])
+def test_a_graph_that_is_called_says_what_is(ask):
+    g = gc.Graph("g")
+    g.output("y", g.placeholder("x") * 2.0)
+    with pytest.raises(errors.GraphError, match=r"graph 'g' is not called: compile it, run = gc\.compile\(graph\)"):
+        ask(g)
+    with pytest.raises(errors.ArgumentError, match="expected a function of arrays, got Graph"):
+        gc.trace(g, gc.spec(()))
