@@ -172,7 +172,7 @@ def _variable(graph: Graph, item: Any, names: Mapping[Node, str]) -> tuple[str, 
             )
         return item, node
     if not isinstance(item, Node):
-        raise ArgumentError(f"differentiate: wrt takes nodes and names, got {item!r}")
+        raise ArgumentError(f"differentiate: wrt is one flat list of nodes and names, got {show(item)}{_flattened(item)}")
     if item.op is PLACEHOLDER and placeholders.get(item.name or "") is item:
         return item.name or "", item
     if item in names:
@@ -181,6 +181,12 @@ def _variable(graph: Graph, item: Any, names: Mapping[Node, str]) -> tuple[str, 
         return f"v{graph.number(item)}", item
     except GraphError:
         raise GraphError(f"differentiate: wrt {describe(item)} is no node of graph {graph.name!r}") from None
+
+
+def _flattened(item: object) -> str:
+    if isinstance(item, Mapping):
+        return ": write list(mapping.values())"
+    return ": flatten it" if isinstance(item, (list, tuple)) else ""
 
 
 def _check_seed(graph: Graph, of_name: str, of: Node, seed: object, mode: str) -> None:

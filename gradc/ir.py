@@ -188,8 +188,15 @@ def as_name(name: object, where: str) -> str:
     """
     plain = str.__str__(name) if isinstance(name, str) else ""
     if not plain or not plain.isprintable():
-        raise NamingError(f"{where}: a name is printable text, got {show(name)}")
+        raise NamingError(f"{where}: a name is printable text, got {_unnamed(name)}")
     return plain
+
+
+def _unnamed(name: object) -> str:
+    """What came instead of a name; of a node, the name to write where it has one."""
+    if not isinstance(name, Node):
+        return show(name)
+    return f"a node, {describe(name)}{f': write {name.name!r}' if name.name else ''}"
 
 
 # --- ops ---------------------------------------------------------------------------------------------
@@ -669,7 +676,13 @@ def _comparison(name: str, node: Node, other: object) -> Any:
     if other is None or isinstance(other, (str, bytes)):
         return np.bool(name == "not_equal")
     if isinstance(other, (Node, Dim, Number, np.generic, Sequence)) or hasattr(other, "__array__"):
-        return _fn(name)(node, other)
+        try:
+            return _fn(name)(node, other)
+        except ShapeError as error:
+            raise ShapeError(
+                f"{error.message}\n  == is elementwise: a is b for whether two nodes are the same node, "
+                "any(a is b for b in nodes) for a in nodes and its index"
+            ) from None
     return NotImplemented
 
 
@@ -1215,6 +1228,8 @@ class Graph:
             NamingError: the name is empty, unprintable or taken.
             GraphError: `node` is not a node, or needs a placeholder of another graph.
         """
+        if isinstance(name, Node) and isinstance(node, str):
+            raise NamingError(f"output: the name comes first: write output({show(node)}, node)")
         name = as_name(name, "output")
         if name in self._outputs:
             raise NamingError(f"output: {name!r} is an output of graph {self.name!r} already; choose another name")

@@ -90,11 +90,17 @@ def compile(
     needs = needs_of(placeholders, [*roots.values(), *(placeholders[target] for target in updates)])
     report: list[PassReport] = []
     chosen = DEFAULT if passes is None else passes
-    if not isinstance(chosen, Sequence):
-        raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {show(passes)}")
+    if not isinstance(chosen, Sequence) or isinstance(chosen, str):
+        raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {_unlisted(passes)}")
     with paused_collector():
         optimised = optimise(lowered(graph.with_outputs(roots, needs.feeds)), chosen, report, validate=validate)
     return Executable(optimised, placeholders, needs, wanted, updates, report, cache_size)
+
+
+def _unlisted(passes: object) -> str:
+    """What came instead of a sequence of passes, and what it may be meant for."""
+    named = isinstance(passes, str) and passes.upper() in ("NONE", "EXACT", "DEFAULT")
+    return f"{show(passes)}: write gradc.passes.{str(passes).upper()}" if named else show(passes)
 
 
 def _wanted(graph: Graph, outputs: Sequence[str] | str | None, updates: Mapping[str, str]) -> tuple[str, ...]:

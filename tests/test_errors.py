@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import re
 import unicodedata
 
 import numpy as np
@@ -197,3 +198,53 @@ def test_a_graph_that_is_called_says_what_is(ask):
         ask(g)
     with pytest.raises(errors.ArgumentError, match="expected a function of arrays, got Graph"):
         gc.trace(g, gc.spec(()))
+
+
+def model():
+    g = gc.Graph("g")
+    x, w = g.placeholder("x", 3), g.placeholder("w", 3)
+    y = g.output("y", x * w)
+    return g, x, w, y
+
+
+HINTS = {
+    "update": (
+        lambda g, x, w, y: gc.compile(g, updates={w: "y"}),
+        errors.NamingError,
+        "got a node, placeholder 'w' .*: write 'w'",
+    ),
+    "output wanted": (lambda g, x, w, y: gc.compile(g, [y]), errors.NamingError, "compile: outputs: .* got a node, multiply"),
+    "output": (lambda g, x, w, y: g.output(y, "k"), errors.NamingError, r"the name comes first: write output\('k', node\)"),
+    "feed": (
+        lambda g, x, w, y: gc.compile(g)({w: 1.0, "x": 2.0}),
+        errors.FeedError,
+        "missing feeds: w .*; .* by name: write 'w'",
+    ),
+    "nested": (lambda g, x, w, y: gc.differentiate(g, [(x, w)]), errors.ArgumentError, r"one flat list of .*: flatten it"),
+    "mapping": (lambda g, x, w, y: gc.differentiate(g, {"x": x}), errors.ArgumentError, r"write list\(mapping\.values\(\)\)"),
+    "passes": (
+        lambda g, x, w, y: gc.compile(g, passes="DEFAULT"),
+        errors.ArgumentError,
+        "got 'DEFAULT': write gradc.passes.DEFAULT",
+    ),
+    "a pass": (lambda g, x, w, y: gc.compile(g, passes="fast"), errors.ArgumentError, "got 'fast'$"),
+    "trace": (
+        lambda g, x, w, y: gc.evaluate(g, x=np.ones(3), w=np.ones(3))["y"],
+        errors.GraphError,
+        r"trace\[graph\.outputs\['y'\]\]",
+    ),
+    "set": (lambda g, x, w, y: gc.evaluate(g, x={1.0, 2.0, 3.0}, w=np.ones(3)), errors.FeedError, r"write list\(value\)"),
+    "generator": (
+        lambda g, x, w, y: gc.evaluate(g, x=(k for k in "abc"), w=np.ones(3)),
+        errors.FeedError,
+        r"write list\(value\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_what_is_meant_is_said(name):
+    ask, kind, text = HINTS[name]
+    with pytest.raises(kind) as raised:
+        ask(*model())
+    assert re.search(text, raised.value.message)

@@ -263,8 +263,11 @@ def test_out_of_a_wrong_kind_is_one_clear_error():
         "a mapping from names": [y, [y], (y, y), "y", 3, {"y"}, {"y": y}.items()],
         "is no output": [{"Y": y}, {"next": y}, {"x": y}, {0: y}, {("y",): y}, {None: y}],
         "expected an array": [{"y": None}, {"y": [0.0] * 3}, {"y": np.empty(4)}, {"y": np.empty(3, "f4")}, {"y": 1.0}],
+        r"expected an array float64\[3\], got float32\[2\]": [{"y": np.empty(2, "f4")}],
         "expected an array float64": [{"y": np.empty((3, 1))}, {"y": np.empty(3, ">f8")}, {"y": np.empty(3, int)}],
-        "writable and C-contiguous": [{"y": locked}, {"y": np.empty(6)[::2]}, {"y": y[::-1]}, {"y": np.broadcast_to(1.0, 3)}],
+        "did you mean 'y'": [{"Y": y}],
+        "is not writable": [{"y": locked}, {"y": np.broadcast_to(1.0, 3)}],
+        "is not C-contiguous": [{"y": np.empty(6)[::2]}, {"y": y[::-1]}],
         "shares memory with feed 'x'": [{"y": value}, {"z": y, "y": value[:]}],
         "shares memory with out": [{"y": y, "z": y}, {"y": whole[1:], "z": whole[:3]}],
     }

@@ -136,7 +136,8 @@ def check_signature(name: str, before: Graph, after: Graph) -> None:
 
 def _foreign(after: Graph, before: Graph) -> list[Node]:
     """The placeholders that `after` needs and does not have, or that `before` has not got."""
-    own = {node for name, node in after.placeholders.items() if name in before.placeholders}
+    known = before.placeholders
+    own = {node for name, node in after.placeholders.items() if name in known}
     return [node for node in after.nodes if node.op is PLACEHOLDER and node not in own]
 
 
