@@ -100,6 +100,8 @@ def differentiate(
         raise ArgumentError(f"differentiate: on_disconnected is 'raise' or 'zeros', got {on_disconnected!r}")
     if kinks not in ("convention", "nan"):
         raise ArgumentError(f"differentiate: kinks is 'convention' or 'nan', got {kinks!r}")
+    if not isinstance(forms, bool):
+        raise ArgumentError(f"differentiate: forms is True or False, got {show(forms)}")
     of_name, of_node = _find_of(graph, of)
     _check_seed(graph, of_name, of_node, seed, mode)
     variables = _find_wrt(graph, wrt)
@@ -170,7 +172,7 @@ def _variable(graph: Graph, item: Any, names: Mapping[Node, str]) -> tuple[str, 
             )
         return item, node
     if not isinstance(item, Node):
-        raise ArgumentError(f"differentiate: wrt takes nodes and names, got {item!r}")
+        raise ArgumentError(f"differentiate: wrt is one flat list of nodes and names, got {show(item)}{_flattened(item)}")
     if item.op is PLACEHOLDER and placeholders.get(item.name or "") is item:
         return item.name or "", item
     if item in names:
@@ -179,6 +181,12 @@ def _variable(graph: Graph, item: Any, names: Mapping[Node, str]) -> tuple[str, 
         return f"v{graph.number(item)}", item
     except GraphError:
         raise GraphError(f"differentiate: wrt {describe(item)} is no node of graph {graph.name!r}") from None
+
+
+def _flattened(item: object) -> str:
+    if isinstance(item, Mapping):
+        return ": write list(mapping.values())"
+    return ": flatten it" if isinstance(item, (list, tuple)) else ""
 
 
 def _check_seed(graph: Graph, of_name: str, of: Node, seed: object, mode: str) -> None:
@@ -206,6 +214,9 @@ def _output_names(graph: Graph, of_name: str, variables: Mapping[str, Node], nam
     of = _in_parentheses(of_name)
     given = [f"dot_{of_name}"] if mode == "forward" else [f"d_{of}/d_{_in_parentheses(name)}" for name in variables]
     chosen = given if names is None else _chosen_names(given, variables, names, mode)
+    twice = [name for name, times in Counter(map(str, chosen)).items() if times > 1]
+    if twice:
+        raise NamingError(f"differentiate: names gives {show(twice[0])} twice: each output that is added has a name of its own")
     taken = set(graph.outputs)
     for name in chosen:
         if name in taken:
@@ -219,7 +230,7 @@ def _chosen_names(given: list[str], variables: Mapping[str, Node], names: Names,
         if mode == "forward":
             raise ArgumentError(f"differentiate: names is one name in forward mode, got {reprlib.repr(names)}")
         return _mapped_names(given, variables, names)
-    chosen = [names] if isinstance(names, str) else list(names or ())
+    chosen = [names] if isinstance(names, str) else list(names) if isinstance(names, Sequence) else []
     if len(chosen) != len(given) or not all(isinstance(name, str) for name in chosen):
         raise ArgumentError(
             f"differentiate: names gives {len(given)} name{'s' if len(given) > 1 else ''}, one for each output that is added "

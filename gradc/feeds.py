@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,8 @@ def _foreign(value: Any, array: Array, dtype: DType) -> str:
         return "; gradc computes in real numbers: take .real"
     if array.dtype.kind in "fmM":
         return f"; {_cast(value, dtype)}"
+    if isinstance(value, (Set, Iterator)):
+        return ": that has no order, or is read once; write list(value)"
     others = (v for v in np.asarray(value, object).flat if not isinstance(v, (int, float, np.number)))
     return f": {show(next(others, value))} is no number; {_cast(value, dtype)} if it stands for one"
 

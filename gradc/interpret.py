@@ -124,7 +124,10 @@ def _meant(missing: list[str], placeholders: Mapping[str, Node], feeds: Mapping[
 
 def _unknown(placeholders: Mapping[str, Node], feeds: Mapping[str, Any]) -> FeedError:
     unknown = [name for name in feeds if name not in placeholders]
-    return FeedError(f"unknown feeds: {listed(map(show, unknown))}; {candidates(unknown[0], placeholders)}")
+    given: list[object] = [*unknown]
+    of_nodes = [key.name for key in given if isinstance(key, Node) and key.name]
+    instead = f"feeds are by name: write {show(of_nodes[0])}" if of_nodes else candidates(unknown[0], placeholders)
+    return FeedError(f"unknown feeds: {listed(map(show, unknown))}; {instead}")
 
 
 class Trace(Mapping[Node, "Array"]):
@@ -137,7 +140,9 @@ class Trace(Mapping[Node, "Array"]):
 
     def __getitem__(self, node: Node) -> Array:
         if not isinstance(node, Node):
-            raise GraphError(f"a trace is indexed by nodes, got {show(node)}")
+            known = isinstance(node, str) and node in self.graph.outputs
+            write = f": write trace[graph.outputs[{show(node)}]]" if known else ""
+            raise GraphError(f"a trace is indexed by nodes, got {show(node)}{write}")
         if node not in self._values:
             _evaluate_into(self._values, walk([node]), self._dims)
         return self._values[node]

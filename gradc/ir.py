@@ -188,8 +188,15 @@ def as_name(name: object, where: str) -> str:
     """
     plain = str.__str__(name) if isinstance(name, str) else ""
     if not plain or not plain.isprintable():
-        raise NamingError(f"{where}: a name is printable text, got {show(name)}")
+        raise NamingError(f"{where}: a name is printable text, got {_unnamed(name)}")
     return plain
+
+
+def _unnamed(name: object) -> str:
+    """What came instead of a name; of a node, the name to write where it has one."""
+    if not isinstance(name, Node):
+        return show(name)
+    return f"a node, {describe(name)}{f': write {name.name!r}' if name.name else ''}"
 
 
 # --- ops ---------------------------------------------------------------------------------------------
@@ -681,7 +688,13 @@ def _comparison(name: str, node: Node, other: object) -> Any:
     if other is None or isinstance(other, (str, bytes)):
         return np.bool(name == "not_equal")
     if isinstance(other, (Node, Dim, Number, np.generic, Sequence)) or hasattr(other, "__array__"):
-        return _fn(name)(node, other)
+        try:
+            return _fn(name)(node, other)
+        except ShapeError as error:
+            raise ShapeError(
+                f"{error.message}\n  == is elementwise: a is b for whether two nodes are the same node, "
+                "any(a is b for b in nodes) for a in nodes and its index"
+            ) from None
     return NotImplemented
 
 
@@ -1227,6 +1240,8 @@ class Graph:
             NamingError: the name is empty, unprintable or taken.
             GraphError: `node` is not a node, or needs a placeholder of another graph.
         """
+        if isinstance(name, Node) and isinstance(node, str):
+            raise NamingError(f"output: the name comes first: write output({show(node)}, node)")
         name = as_name(name, "output")
         if name in self._outputs:
             raise NamingError(f"output: {name!r} is an output of graph {self.name!r} already; choose another name")
@@ -1363,6 +1378,7 @@ class Graph:
         Raises:
             GraphError: the graph has no such node or derivative, or the derivative has not gone through `node`: it is on no
                 path from `wrt` to `of`.
+            DTypeError: `node` is no floating point.
         """
         derivative = self._newest("reverse", "adjoints")
         return self._derivative_of(node, derivative, derivative.adjoints)
@@ -1386,6 +1402,8 @@ class Graph:
         if isinstance(node, Node) and node in found:
             return found[node]
         self.number(node)
+        if not node.type.is_float:
+            raise DTypeError(f"{describe(node)} has no derivative: only floating point has")
         if node in derivative.inner:
             raise GraphError(_inside_of_a_form(node, derivative))
         if derivative not in self._influential:
@@ -1416,6 +1434,17 @@ class Graph:
         return self._numbers[node]
 
     # going on
+
+    def __call__(self, *feeds: Any, **named: Any) -> NoReturn:
+        """A graph has no values: an error that says what to write.
+
+        Raises:
+            GraphError: always.
+        """
+        raise GraphError(
+            f"graph {self.name!r} is not called: compile it, run = gc.compile(graph), and call run(...); "
+            "or gc.evaluate(graph, ...) for the value of every node"
+        )
 
     def compile(self, outputs: Any = None, **options: Any) -> Executable:
         """See `gradc.compile`."""
@@ -1491,7 +1520,10 @@ def verify(graph: Graph) -> Graph:
 
     Raises:
         VerifyError: naming the node.
+        ArgumentError: `graph` is none.
     """
+    if not isinstance(graph, Graph):
+        raise ArgumentError(f"verify: expected a graph, got {show(graph)}")
     known: set[Node] = set()
     placeholders = set(graph.placeholders.values())
     for node in graph.nodes:

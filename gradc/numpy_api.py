@@ -281,7 +281,7 @@ def trace(fn: Callable[..., Any], /, *specs: Any, **named: Any) -> Graph:
         UnsupportedError: `fn` calls a NumPy function that gradc has not.
     """
     name = getattr(fn, "__name__", type(fn).__name__)
-    if not callable(fn) or isinstance(fn, Node):
+    if not callable(fn) or isinstance(fn, (Node, Graph)):
         raise ArgumentError(f"trace: expected a function of arrays, got {type(fn).__name__} (the trace of a matrix is np.trace)")
     graph = Graph(name)
     call = _bound(fn, name, specs, named)

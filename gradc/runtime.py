@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NoReturn
@@ -27,12 +27,12 @@ from gradc.errors import (
     show,
 )
 from gradc.interpret import Needs, cause_of, check_feeds, located, needs_of
-from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Node, as_name, describe, paused_collector, walk
+from gradc.ir import CONSTANT, PLACEHOLDER, Array, Graph, Node, as_name, describe, paused_collector
 from gradc.measure import Memory, Profile, memory_of, profile
 from gradc.passes import DEFAULT, PassReport, optimise
 from gradc.passes.rewrite import lowered
 from gradc.plan import Plan, make_plan
-from gradc.types import as_integer, as_size, names_in, resolve_shape
+from gradc.types import as_integer, as_size, names_in, resolve_shape, show_shape
 
 _KEPT_PROGRAMS = 256
 _KEPT_ANYWAY = 8
@@ -71,12 +71,15 @@ def compile(
 
     Raises:
         GradcError: a name is unknown, or an update's type differs from its placeholder's.
-        PassError: a pass that is validated changed what the graph computes by more than it declares.
+        PassError: a pass raised what is its cause, returned no graph, or one of other outputs or of placeholders that it added;
+            or one that is validated changed what the graph computes by more than it declares.
     """
     if not isinstance(graph, Graph):
         raise ArgumentError(f"compile: expected a graph, got {type(graph).__name__}")
     if backend != "numpy":
         raise ArgumentError(f"compile: backend {show(backend)} does not exist; there is 'numpy'")
+    if not isinstance(validate, bool):
+        raise ArgumentError(f"compile: validate is True or False, got {show(validate)}")
     updates = _update_names(updates)
     wanted = _wanted(graph, outputs, updates)
     _check_updates(graph, updates)
@@ -87,11 +90,17 @@ def compile(
     needs = needs_of(placeholders, [*roots.values(), *(placeholders[target] for target in updates)])
     report: list[PassReport] = []
     chosen = DEFAULT if passes is None else passes
-    if not isinstance(chosen, Sequence):
-        raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {show(passes)}")
+    if not isinstance(chosen, Sequence) or isinstance(chosen, str):
+        raise ArgumentError(f"compile: passes is a sequence of passes, like gradc.passes.EXACT, got {_unlisted(passes)}")
     with paused_collector():
         optimised = optimise(lowered(graph.with_outputs(roots, needs.feeds)), chosen, report, validate=validate)
     return Executable(optimised, placeholders, needs, wanted, updates, report, cache_size)
+
+
+def _unlisted(passes: object) -> str:
+    """What came instead of a sequence of passes, and what it may be meant for."""
+    named = isinstance(passes, str) and passes.upper() in ("NONE", "EXACT", "DEFAULT")
+    return f"{show(passes)}: write gradc.passes.{str(passes).upper()}" if named else show(passes)
 
 
 def _wanted(graph: Graph, outputs: Sequence[str] | str | None, updates: Mapping[str, str]) -> tuple[str, ...]:
@@ -124,8 +133,15 @@ def _check_updates(graph: Graph, updates: Mapping[str, str]) -> None:
         old, new = placeholders[target], outputs[source]
         if old.type != new.type:
             raise ArgumentError(
-                f"compile: update of {target!r} ({old.type}) by {source!r} ({new.type}): the types differ{_why_as_wide(old, new)}"
+                f"compile: update of {target!r} ({old.type}) by {source!r} ({new.type}): the types differ"
+                f"{_other_shape(target, old, new)}{_why_as_wide(old, new)}"
             )
+
+
+def _other_shape(target: str, old: Node, new: Node) -> str:
+    if old.shape == new.shape:
+        return ""
+    return f"\n  the shape {show_shape(new.shape)} is not {show_shape(old.shape)}, that of {target!r}: nothing is broadcast"
 
 
 def _why_as_wide(old: Node, new: Node) -> str:
@@ -133,12 +149,29 @@ def _why_as_wide(old: Node, new: Node) -> str:
     dtype = new.dtype
     if old.dtype == dtype or old.dtype.kind != "f":
         return ""
-    first = next((n for n in walk([new]) if n.dtype == dtype and all(i.dtype != dtype for i in n.inputs)), new)
+    first = _first_of_dtype(new)
     if first.op is CONSTANT:
         return f"\n  it is {dtype} since a {describe(first)} is {dtype}: write np.{old.dtype}(...), or a Python number"
     if first.op is PLACEHOLDER:
         return f"\n  it is {dtype} since {describe(first)} is {dtype}: declare that {old.dtype}"
     return f"\n  it is {dtype} since {describe(first)} is {dtype}: cast that by .astype({str(old.dtype)!r})"
+
+
+def _first_of_dtype(root: Node) -> Node:
+    """The nearest node that has brought the dtype of `root` to it, over operands of that dtype: a cast lets nothing through.
+
+    A constant counts where it is alone in its dtype: beside others it may be a Python number, which has taken theirs.
+    """
+    seen, near = {root}, deque([root])
+    while near:
+        node = near.popleft()
+        wide = [i for i in node.inputs if i.dtype == root.dtype]
+        if not wide:
+            return node
+        strong = [i for i in wide if i.op is not CONSTANT] or wide
+        near.extend(i for i in strong if i not in seen)
+        seen.update(strong)
+    return root
 
 
 class Executable:

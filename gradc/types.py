@@ -6,9 +6,11 @@ A bare name never imports sympy; arithmetic on one does, through `dim`.
 
 from __future__ import annotations
 
+import keyword
 import operator
 import struct
 import threading
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -34,6 +36,13 @@ _OPERATORS: dict[np.ufunc, Callable[..., Any]] = {
     np.floor_divide: operator.floordiv,
 }
 """What NumPy's integers compute with a dimension beside them."""
+
+
+_NAMES = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "//": "floor_divide", "%": "remainder", "**": "power"}
+"""The functions that operators stand for."""
+
+_FUNCTIONS = {"absolute": "abs"}
+"""gradc's names of ufuncs, where they are others."""
 
 
 class _ByExpression(threading.local):
@@ -126,8 +135,17 @@ class Dim:
         elif isinstance(other, (float, np.floating)) and not float(other).is_integer():
             return False
         if isinstance(other, str):
-            self._no_number(f"{self} == {other!r}", f"compare texts, str({self}) == {other!r}")
-        self._no_number(f"{self} == {other}", f"for a choice of the graph write np.where(gc.equal({self}, {other}), a, b)")
+            raise DimensionError(
+                f"{self} == {show(other)}: a dimension is no text; for its name write str(dimension) == {show(other)}"
+            )
+        self._compare("==", "equal", other)
+
+    def _compare(self, symbol: str, function: str, other: object) -> NoReturn:
+        """Refuse a comparison in favour of the node that it would be."""
+        shown = _written(other)
+        self._no_number(
+            f"{self} {symbol} {shown}", f"for a choice of the graph write np.where(gc.{function}({self}, {shown}), a, b)"
+        )
 
     def __hash__(self) -> int:
         if not (_by_expression.on or asked_within()):
@@ -152,7 +170,7 @@ class Dim:
             (other,) = [i for i in operands if i is not self] or [self]
             return self._equals(other, _by_expression.on or asked_within()) is (ufunc is np.equal)
         if not plain or ufunc not in _OPERATORS or not all(map(_is_size, operands)):
-            self._no_number(f"np.{ufunc.__name__} of a dimension")
+            self._compute(f"np.{ufunc.__name__} of a dimension", _FUNCTIONS.get(ufunc.__name__, ufunc.__name__), *operands)
         return _OPERATORS[ufunc](*[i if isinstance(i, Dim) else int(i) for i in operands])
 
     def __add__(self, other: Size) -> Size:
@@ -162,7 +180,7 @@ class Dim:
         return dim(sizes.difference(self.expr, _expr(other))) if _is_size(other) else self._refuse("-", other)
 
     def __rsub__(self, other: Size) -> Size:
-        return dim(_expr(other) - self.expr) if _is_size(other) else self._refuse("-", other)
+        return dim(_expr(other) - self.expr) if _is_size(other) else self._refuse("-", other, True)
 
     def __mul__(self, other: Size) -> Size:
         return dim(self.expr * _expr(other)) if _is_size(other) else self._refuse("*", other)
@@ -177,16 +195,29 @@ class Dim:
     def __truediv__(self, other: object) -> Size:
         return self._refuse("/", other)
 
-    __radd__ = __add__
-    __rmul__ = __mul__
-    __rtruediv__ = __truediv__
+    def __rtruediv__(self, other: object) -> Size:
+        return self._refuse("/", other, True)
 
-    def _refuse(self, operator: str, other: object) -> Size:
+    def __radd__(self, other: Size) -> Size:
+        return self + other if _is_size(other) else self._refuse("+", other, True)
+
+    def __rmul__(self, other: Size) -> Size:
+        return self * other if _is_size(other) else self._refuse("*", other, True)
+
+    def _refuse(self, operator: str, other: object, reflected: bool = False) -> Size:
         """A node answers for itself; anything else asks for the number that the dimension has not got."""
         if not isinstance(other, (bool, int, float, complex, np.generic, np.ndarray, Dim)):
             unsupported: Size = NotImplemented
             return unsupported
-        self._no_number(f"{operator} with {show(other)}")
+        operands = (other, self) if reflected else (self, other)
+        self._compute(f" {operator} ".join(map(_written, operands)), _NAMES[operator], *operands)
+
+    def _compute(self, asked: str, function: str, *operands: object) -> NoReturn:
+        """Refuse arithmetic that makes no dimension in favour of the node that it would be."""
+        from gradc.ir import FUNCTIONS
+
+        known = function in FUNCTIONS
+        self._no_number(asked, f"for a node write gc.{function}({', '.join(map(_written, operands))})" if known else "")
 
     def _no_number(self, asked: str, instead: str = "") -> NoReturn:
         instead = instead or "use it in shapes (gc.zeros((n, 3)), x.reshape(n, 3)), as an operand beside a node (x.sum() / n)"
@@ -202,17 +233,22 @@ class Dim:
         return self._refuse("**", other)
 
     def __divmod__(self, other: object) -> Size:
-        return self._refuse("divmod", other)
+        self._compute(f"divmod({self}, {_written(other)})", "floor_divide", self, other)
+
+    def __rdivmod__(self, other: object) -> Size:
+        self._compute(f"divmod({_written(other)}, {self})", "floor_divide", other, self)
 
     def __rfloordiv__(self, other: object) -> Size:
-        return self._refuse("//", other)
+        return self._refuse("//", other, True)
 
-    __rmod__ = __mod__
-    __rpow__ = __pow__
-    __rdivmod__ = __divmod__
+    def __rmod__(self, other: object) -> Size:
+        return self._refuse("%", other, True)
+
+    def __rpow__(self, other: object) -> Size:
+        return self._refuse("**", other, True)
 
     def __neg__(self) -> Size:
-        self._no_number("- of a dimension")
+        self._compute("- of a dimension", "negative", self)
 
     def __pos__(self) -> Dim:
         return self
@@ -239,12 +275,30 @@ class Dim:
     def __float__(self) -> float:
         self._no_number("float(dimension)")
 
-    def __lt__(self, other: object) -> bool:
+    def _order(self, symbol: str, function: str, other: object) -> bool:
         if not isinstance(other, (Dim, bool, int, float, np.generic, np.ndarray)):
-            return NotImplemented
-        self._no_number("the order of dimensions", "for a choice of the graph write np.where(gc.less(n, 3), a, b)")
+            unsupported: bool = NotImplemented
+            return unsupported
+        self._compare(symbol, function, other)
 
-    __le__ = __gt__ = __ge__ = __lt__
+    def __lt__(self, other: object) -> bool:
+        return self._order("<", "less", other)
+
+    def __le__(self, other: object) -> bool:
+        return self._order("<=", "less_equal", other)
+
+    def __gt__(self, other: object) -> bool:
+        return self._order(">", "greater", other)
+
+    def __ge__(self, other: object) -> bool:
+        return self._order(">=", "greater_equal", other)
+
+
+def _written(operand: object) -> str:
+    """An operand as one writes it in Python."""
+    if isinstance(operand, np.ndarray):
+        return f"np.{show(operand)}"
+    return str(operand) if isinstance(operand, (Dim, np.bool, np.number)) else show(operand)
 
 
 def _is_size(value: object) -> bool:
@@ -285,6 +339,7 @@ def as_size(value: object, where: str = "shape") -> Size:
         _refuse_dtype(value, where)
         if not value.isidentifier():
             raise ShapeError(f"{where}: a symbolic dimension is named by an identifier, got {show(value)}")
+        _refuse_unwritable(value, where)
         return Dim(str.__str__(value))
     _refuse_dtype(value, where)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -295,6 +350,19 @@ def as_size(value: object, where: str = "shape") -> Size:
     if size > _LARGEST_SIZE:
         raise ShapeError(f"{where}: no array has a dimension of {show(size)}: NumPy counts to {_LARGEST_SIZE}")
     return size
+
+
+def _refuse_unwritable(name: str, where: str) -> None:
+    """A name that no keyword of a call can be, as in `memory(n=3)`: Python reads another, or none.
+
+    Raises:
+        ShapeError: it is one.
+    """
+    if keyword.iskeyword(name):
+        raise ShapeError(f"{where}: a symbolic dimension is named by an identifier that is no keyword, got {show(name)}")
+    read = unicodedata.normalize("NFKC", name)
+    if read != name:
+        raise ShapeError(f"{where}: {show(name)} is not in NFKC form, in which Python reads identifiers; write {show(read)}")
 
 
 def as_shape(value: object, where: str = "shape") -> Shape:

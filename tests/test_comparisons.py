@@ -226,3 +226,12 @@ def test_the_networkx_view_holds_the_nodes_as_data(uncomparable):
     assert [view.nodes[serial]["node"].op.name for serial in nx.topological_sort(view)] == ["placeholder", "multiply", "sum"]
     assert nx.ancestors(view, y.serial) == {node.serial for node in g.nodes[:-1]}
     assert nx.is_directed_acyclic_graph(view) and nx.dag_longest_path(nx.DiGraph(view))[0] == x.serial
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda x, y: x in [y, x], lambda x, y: [y, x].index(x), lambda x, y: x != y, lambda x, y: x == [1, 2]]
+)
+def test_shapes_that_do_not_fit_tell_how_nodes_are_found(ask):
+    g = gc.Graph("g")
+    with pytest.raises(errors.ShapeError, match=r"(?s)do not broadcast.*at .*test_comparisons.py.*any\(a is b for b in nodes\)"):
+        ask(g.placeholder("x", 3), g.placeholder("y", 7))

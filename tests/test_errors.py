@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import re
 import unicodedata
 
 import numpy as np
@@ -174,3 +175,76 @@ def test_whatever_an_argument_is_the_error_is_gradcs(name):
                 function.build(*arguments, **keywords)
             except GradcError as error:
                 assert len(str(error)) < 2500 and str(error).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("name", ["lambda", "in", "None", "\ufb01", "\u210c", "n²"])
+def test_dimensions_have_names_that_a_call_may_be_given_by_keyword(name):
+    for shape in (name, (name,), (3, name)):
+        with pytest.raises(errors.ShapeError, match=r"identifier|NFKC form, .* write '(fi|H)'"):
+            gc.Graph("g").placeholder("x", shape)
+
+
+@pytest.mark.parametrize("given", [3, None, "graph", [gc.Graph("g")]])
+def test_what_is_no_graph_is_not_verified(given):
+    with pytest.raises(errors.ArgumentError, match="verify: expected a graph, got"):
+        gc.verify(given)
+
+
+@pytest.mark.parametrize("ask", [lambda g: g(x=1.0), lambda g: g({"x": 1.0}), lambda g: g()])
+def test_a_graph_that_is_called_says_what_is(ask):
+    g = gc.Graph("g")
+    g.output("y", g.placeholder("x") * 2.0)
+    with pytest.raises(errors.GraphError, match=r"graph 'g' is not called: compile it, run = gc\.compile\(graph\)"):
+        ask(g)
+    with pytest.raises(errors.ArgumentError, match="expected a function of arrays, got Graph"):
+        gc.trace(g, gc.spec(()))
+
+
+def model():
+    g = gc.Graph("g")
+    x, w = g.placeholder("x", 3), g.placeholder("w", 3)
+    y = g.output("y", x * w)
+    return g, x, w, y
+
+
+HINTS = {
+    "update": (
+        lambda g, x, w, y: gc.compile(g, updates={w: "y"}),
+        errors.NamingError,
+        "got a node, placeholder 'w' .*: write 'w'",
+    ),
+    "output wanted": (lambda g, x, w, y: gc.compile(g, [y]), errors.NamingError, "compile: outputs: .* got a node, multiply"),
+    "output": (lambda g, x, w, y: g.output(y, "k"), errors.NamingError, r"the name comes first: write output\('k', node\)"),
+    "feed": (
+        lambda g, x, w, y: gc.compile(g)({w: 1.0, "x": 2.0}),
+        errors.FeedError,
+        "missing feeds: w .*; .* by name: write 'w'",
+    ),
+    "nested": (lambda g, x, w, y: gc.differentiate(g, [(x, w)]), errors.ArgumentError, r"one flat list of .*: flatten it"),
+    "mapping": (lambda g, x, w, y: gc.differentiate(g, {"x": x}), errors.ArgumentError, r"write list\(mapping\.values\(\)\)"),
+    "passes": (
+        lambda g, x, w, y: gc.compile(g, passes="DEFAULT"),
+        errors.ArgumentError,
+        "got 'DEFAULT': write gradc.passes.DEFAULT",
+    ),
+    "a pass": (lambda g, x, w, y: gc.compile(g, passes="fast"), errors.ArgumentError, "got 'fast'$"),
+    "trace": (
+        lambda g, x, w, y: gc.evaluate(g, x=np.ones(3), w=np.ones(3))["y"],
+        errors.GraphError,
+        r"trace\[graph\.outputs\['y'\]\]",
+    ),
+    "set": (lambda g, x, w, y: gc.evaluate(g, x={1.0, 2.0, 3.0}, w=np.ones(3)), errors.FeedError, r"write list\(value\)"),
+    "generator": (
+        lambda g, x, w, y: gc.evaluate(g, x=(k for k in "abc"), w=np.ones(3)),
+        errors.FeedError,
+        r"write list\(value\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_what_is_meant_is_said(name):
+    ask, kind, text = HINTS[name]
+    with pytest.raises(kind) as raised:
+        ask(*model())
+    assert re.search(text, raised.value.message)

@@ -325,7 +325,7 @@ UNDECIDED = {
 @pytest.mark.parametrize("name", UNDECIDED)
 def test_what_holds_for_some_sizes_only_is_an_error_that_says_what_to_write(name):
     ask = UNDECIDED[name]
-    with pytest.raises(errors.DimensionError, match="give the dimension a number") as caught:
+    with pytest.raises(errors.DimensionError, match=r"give the dimension a number|is no text") as caught:
         ask()
     assert f"{__file__}:{ask.__code__.co_firstlineno}" in str(caught.value)
 

@@ -234,3 +234,68 @@ def test_what_has_no_value_for_constants_is_an_error_of_the_call_not_of_folding(
         run = graph.compile(passes=chosen)
         with pytest.raises(errors.BoundsError, match="index 5 is out of bounds"):
             run(x=np.ones(3))
+
+
+def times_one(graph):
+    return graph.with_outputs({name: node * 1.0 for name, node in graph.outputs.items()})
+
+
+def with_placeholder(graph, name, known):
+    """`graph` computed from another placeholder too, which is one of its own or not."""
+    other = gc.Graph("other").placeholder(name, 3)
+    found = {**graph.placeholders, name: other} if known else graph.placeholders
+    return gc.Graph.of(graph.name, found, {key: node + other for key, node in graph.outputs.items()})
+
+
+def failing(graph):
+    raise KeyError("broken")
+
+
+BAD_PASSES = {
+    "None": (lambda graph: None, "returned None: a pass returns a graph"),
+    "text": (lambda graph: "graph", "returned 'graph': a pass returns a graph"),
+    "raises": (failing, "pass 'failing' raised KeyError: 'broken'"),
+    "drops": (lambda graph: graph.with_outputs({"y": graph.outputs["y"]}), "changed the outputs: y, z before, y after"),
+    "renames": (lambda graph: graph.with_outputs({"y": graph.outputs["y"], "Z": graph.outputs["z"]}), "changed the outputs"),
+    "casts": (lambda graph: graph.with_outputs({k: n.astype("f4") for k, n in graph.outputs.items()}), "type of output 'y'"),
+    "adds": (lambda graph: with_placeholder(graph, "k", True), "added placeholder 'k'"),
+    "adds, unknown": (lambda graph: with_placeholder(graph, "k", False), "added placeholder 'k'"),
+    "another of the name": (lambda graph: with_placeholder(graph, "x", False), "added placeholder 'x'"),
+    "forgets": (lambda graph: gc.Graph.of("g", {}, graph.outputs), "added placeholder 'x'"),
+}
+
+
+@pytest.mark.parametrize("validate", [False, True])
+@pytest.mark.parametrize("name", BAD_PASSES)
+def test_a_pass_that_makes_no_such_graph_is_named(name, validate):
+    step, text = BAD_PASSES[name]
+    g = gc.Graph("g")
+    x = g.placeholder("x", 3)
+    g.output("y", np.sin(x))
+    g.output("z", np.cos(x))
+    for steps in ((step,), (*passes.EXACT, step)):
+        with pytest.raises(errors.PassError, match=text) as raised:
+            gc.compile(g, passes=steps, validate=validate)
+        assert isinstance(raised.value.__cause__, KeyError if name == "raises" else type(None))
+    assert list(gc.compile(g, passes=(times_one,))(x=np.zeros(3))["z"]) == [1, 1, 1]
+
+
+def test_an_error_of_gradcs_in_a_pass_names_the_pass():
+    def joined(graph):
+        return graph.with_outputs({name: node + np.ones(7) for name, node in graph.outputs.items()})
+
+    g = gc.Graph("g")
+    g.output("y", np.sin(g.placeholder("x", 3)))
+    with pytest.raises(errors.ShapeError) as raised:
+        gc.compile(g, passes=(joined,))
+    assert raised.value.__notes__ == ["in pass 'joined'"]
+
+
+@pytest.mark.parametrize("given", ["yes", "no", 1, 0, None, np.ones(3), "False"])
+def test_flags_are_bools(given):
+    g = gc.Graph("g")
+    g.output("y", np.sin(g.placeholder("x", 3)))
+    with pytest.raises(errors.ArgumentError, match="validate is True or False, got"):
+        gc.compile(g, validate=given)
+    with pytest.raises(errors.ArgumentError, match="forms is True or False, got"):
+        gc.differentiate(g, "x", forms=given)

@@ -1,6 +1,7 @@
 """Symbolic dimensions: what is typed once holds for every size."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -148,6 +149,54 @@ NUMBERLESS = {
 def test_a_dimension_has_no_number_while_the_graph_is_built(name):
     with pytest.raises(errors.DimensionError, match=r"the symbolic dimension n has no number .*give the dimension a number"):
         NUMBERLESS[name](Dim("n"))
+
+
+SUGGESTED = {
+    "n + 0.5": "gc.add(n, 0.5)",
+    "0.5 + n": "gc.add(0.5, n)",
+    "n - 1.5": "gc.subtract(n, 1.5)",
+    "1.5 - n": "gc.subtract(1.5, n)",
+    "2.5 * n": "gc.multiply(2.5, n)",
+    "n * 0.5": "gc.multiply(n, 0.5)",
+    "1 / n": "gc.divide(1, n)",
+    "n / 2": "gc.divide(n, 2)",
+    "7 // n": "gc.floor_divide(7, n)",
+    "n % 2": "gc.remainder(n, 2)",
+    "7 % n": "gc.remainder(7, n)",
+    "n ** 0.5": "gc.power(n, 0.5)",
+    "2 ** n": "gc.power(2, n)",
+    "n > 0": "np.where(gc.greater(n, 0), a, b)",
+    "n >= 2": "np.where(gc.greater_equal(n, 2), a, b)",
+    "n < 4.5": "np.where(gc.less(n, 4.5), a, b)",
+    "n <= 7": "np.where(gc.less_equal(n, 7), a, b)",
+    "n - 1 == 1": "np.where(gc.equal(n - 1, 1), a, b)",
+}
+
+
+@pytest.mark.parametrize("asked", SUGGESTED)
+def test_what_a_dimension_refuses_is_quoted_and_what_to_write_is_a_node_of_that_value(asked):
+    """With the user's own number, and for every size the value that Python has of it."""
+    n, instead = Dim("n"), SUGGESTED[asked]
+    with pytest.raises(errors.DimensionError, match=f"^{re.escape(asked)}: .* write {re.escape(instead)}, or give"):
+        eval(asked, {"n": n})
+    g = gc.Graph("g")
+    x = g.placeholder("x", ("n",))
+    g.output("y", eval(instead, {"gc": gc, "np": np, "n": n, "a": gc.constant(1), "b": gc.constant(0)}) + 0 * x.sum())
+    for size in (1, 2, 7):
+        assert gc.evaluate(g, x=np.ones(size))[g.outputs["y"]] == eval(asked, {"n": size})
+
+
+@pytest.mark.parametrize("name", ["sqrt", "log", "cbrt", "absolute", "spacing", "multiply"])
+def test_ufuncs_of_a_dimension_say_what_to_write_where_gradc_has_it(name):
+    n = Dim("n")
+    written = {"absolute": r"gc\.abs\(n\)", "spacing": "use it in shapes", "multiply": r"gc\.multiply\(n, 2\.5\)"}
+    with pytest.raises(errors.DimensionError, match=rf"np\.{name} of a dimension.*{written.get(name, rf'gc.{name}.n.')}"):
+        getattr(np, name)(*((n, 2.5) if name == "multiply" else (n,)))
+
+
+def test_a_dimension_is_no_text():
+    with pytest.raises(errors.DimensionError, match=r"n == 'n': a dimension is no text; .* str\(dimension\) == 'n'"):
+        Dim("n") == "n"  # noqa: B015
 
 
 REFUSED = {

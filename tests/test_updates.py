@@ -263,8 +263,11 @@ def test_out_of_a_wrong_kind_is_one_clear_error():
         "a mapping from names": [y, [y], (y, y), "y", 3, {"y"}, {"y": y}.items()],
         "is no output": [{"Y": y}, {"next": y}, {"x": y}, {0: y}, {("y",): y}, {None: y}],
         "expected an array": [{"y": None}, {"y": [0.0] * 3}, {"y": np.empty(4)}, {"y": np.empty(3, "f4")}, {"y": 1.0}],
+        r"expected an array float64\[3\], got float32\[2\]": [{"y": np.empty(2, "f4")}],
         "expected an array float64": [{"y": np.empty((3, 1))}, {"y": np.empty(3, ">f8")}, {"y": np.empty(3, int)}],
-        "writable and C-contiguous": [{"y": locked}, {"y": np.empty(6)[::2]}, {"y": y[::-1]}, {"y": np.broadcast_to(1.0, 3)}],
+        "did you mean 'y'": [{"Y": y}],
+        "is not writable": [{"y": locked}, {"y": np.broadcast_to(1.0, 3)}],
+        "is not C-contiguous": [{"y": np.empty(6)[::2]}, {"y": y[::-1]}],
         "shares memory with feed 'x'": [{"y": value}, {"z": y, "y": value[:]}],
         "shares memory with out": [{"y": y, "z": y}, {"y": whole[1:], "z": whole[:3]}],
     }
@@ -646,3 +649,37 @@ def test_the_text_of_a_program_grows_with_its_updates(monkeypatch):
         step({f"w{k}": np.ones(2) for k in range(count)})
         sizes.append(len(step.source))
     assert sizes[1] <= 12 * sizes[0]
+
+
+WIDENED = {
+    "a number of NumPy's": (lambda x, w, d: w - np.float64(0.1) * d, r"a constant float64\[\] .*: write np.float32"),
+    "an array": (lambda x, w, d: w - np.array([0.1, 0.2]) * d, r"a constant float64\[2\] .*: write np.float32"),
+    "a placeholder": (lambda x, w, d: w - d * x[0], r"placeholder 'x' float64\[3, 2\] .*: declare that float32"),
+    "a placeholder and a number": (lambda x, w, d: w - 0.1 * x[0], r"placeholder 'x' float64\[3, 2\] .*: declare that float32"),
+    "a cast": (lambda x, w, d: w - d.astype("float64"), r"astype float64\[2\] .*: cast that by"),
+}
+
+
+@pytest.mark.parametrize("name", WIDENED)
+def test_a_wider_update_names_what_made_it_wide(name):
+    """Not what the gradient was computed from, before it was cast to the dtype of its variable."""
+    build, text = WIDENED[name]
+    g = gc.Graph("g")
+    x, w = g.placeholder("x", (3, 2)), g.placeholder("w", 2, "float32")
+    g.output("loss", ((x @ w) ** 2).mean())
+    dg = gc.differentiate(g, w)
+    dg.output("next", build(x, w, dg.grad[w]))
+    with pytest.raises(errors.ArgumentError, match=rf"it is float64 since {text}") as raised:
+        gc.compile(dg, ["loss"], updates={"w": "next"})
+    assert "shape" not in raised.value.message
+
+
+def test_an_update_of_another_shape_says_so():
+    g = gc.Graph("g")
+    x, w = g.placeholder("x", 2), g.placeholder("w", 2, "float32")
+    g.output("wide", (x * w).sum())
+    g.output("loss", (w * w).sum())
+    for name, wide in (("wide", True), ("loss", False)):
+        with pytest.raises(errors.ArgumentError, match=r"the shape \(\) is not \(2,\), that of 'w'") as raised:
+            gc.compile(g, [], updates={"w": name})
+        assert ("since placeholder 'x'" in raised.value.message) is wide

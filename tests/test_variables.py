@@ -237,3 +237,29 @@ def test_what_only_stop_gradient_reaches_has_the_adjoint_zero():
     g.output("held", gc.stop_gradient(inner) * a)
     dg = gc.differentiate(g, a, of="held")
     assert gc.evaluate(dg, a=2.0, b=3.0)[dg.adjoint(inner)] == 0
+
+
+@pytest.mark.parametrize("names", [lambda name: name, {"a", "b"}, 3, ["a"], ["a", 3], (k for k in "ab")])
+def test_names_that_are_no_sequence_of_as_many_are_refused(names):
+    with pytest.raises(errors.ArgumentError, match=r"names gives 2 names, one for each output .* \(d_y/d_x, d_y/d_v\)"):
+        gc.differentiate(nested_graph(), ["x", "v"], of="y", names=names)
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ("a", "a"), {"x": "a", "v": "a"}])
+def test_a_name_that_is_given_twice_is_told(names):
+    with pytest.raises(errors.NamingError, match="names gives 'a' twice"):
+        gc.differentiate(nested_graph(), ["x", "v"], of="y", names=names)
+
+
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+def test_only_floating_point_has_adjoints_and_tangents(mode):
+    g = gc.Graph("g")
+    x = g.placeholder("x", 3)
+    flag, place = x > 0, np.argmax(x)
+    g.output("y", np.where(flag, x, 0.0).sum() + x[place])
+    dg = gc.differentiate(g, x, mode=mode)
+    find = dg.adjoint if mode == "reverse" else dg.tangent
+    for node in (flag, place):
+        with pytest.raises(errors.DTypeError, match=f"{node.op.name} .*has no derivative: only floating point has"):
+            find(node)
+    assert find(x).dtype == x.dtype

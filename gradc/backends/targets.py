@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.backends.guards import apart
-from gradc.errors import FeedError
+from gradc.errors import FeedError, candidates, show
 from gradc.ir import Array, Node
-from gradc.types import TensorType, show_shape
+from gradc.types import TensorType
 
 _FEW_PAIRS = 64
 _PAIRS_PER_ARRAY = 64
@@ -90,7 +90,7 @@ def out_arrays(
     into: dict[str, Array] = {}
     for name, array in out.items():
         if name not in types:
-            raise FeedError(f"out: {name!r} is no output; the outputs are {', '.join(types) or 'none'}")
+            raise FeedError(f"out: {show(name)} is no output that the call returns; {candidates(name, types)}")
         into[name] = _fitting(name, array, types[name])
     others = {name: _memory_of(given[name], read) for name, read in arrays.items()}
     _check_apart("out", into, others, "is written to, but")
@@ -109,10 +109,12 @@ def _writable(what: str, array: object, expected: TensorType) -> Array:
 
 def _fitting(name: str, array: object, expected: TensorType) -> Array:
     if not isinstance(array, np.ndarray) or array.dtype != expected.dtype or array.shape != expected.shape:
-        got = f"{array.dtype}{show_shape(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
+        got = str(TensorType(array.shape, array.dtype)) if isinstance(array, np.ndarray) else type(array).__name__
         raise FeedError(f"out {name!r}: expected an array {expected}, got {got}")
-    if not array.flags.writeable or not array.flags.c_contiguous:
-        raise FeedError(f"out {name!r}: the array must be writable and C-contiguous")
+    if not array.flags.writeable:
+        raise FeedError(f"out {name!r}: the array is not writable")
+    if not array.flags.c_contiguous:
+        raise FeedError(f"out {name!r}: the array is not C-contiguous")
     return np.asarray(array)
 
 

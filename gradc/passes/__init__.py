@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gradc.errors import ArgumentError, show
+from gradc.errors import ArgumentError, GradcError, PassError, show
 from gradc.forms import with_forms
 from gradc.ir import Graph
 from gradc.passes.contract import contract
@@ -16,7 +16,7 @@ from gradc.passes.prune import prune
 from gradc.passes.rewrite import Numerics, Pass, name_of, numerics_of, rewriting_pass
 from gradc.passes.simplify import shortening, simplify, simplifying
 from gradc.passes.stable import stabilising
-from gradc.passes.validate import validating, validator_for
+from gradc.passes.validate import check_signature, validating, validator_for
 from gradc.types import by_expression
 
 clean = rewriting_pass("clean", Numerics.EXACT, simplifying, folding, sharing)
@@ -76,18 +76,35 @@ def optimise(
 
     Raises:
         ArgumentError: something in `passes` cannot be called.
-        PassError: a pass that is validated changed what the graph computes by more than it declares.
+        PassError: a pass raised what is its cause, returned no graph, or one of other outputs or of placeholders that it added;
+            or one that is validated changed what the graph computes by more than it declares.
     """
     validator = validator_for(graph, validate)
     for step in passes:
         if not callable(step):
             raise ArgumentError(f"optimise: a pass is a function from Graph to Graph, got {show(step)}")
         start, before = time.perf_counter(), len(graph.nodes)
-        with by_expression():
-            graph = step(graph)
+        graph = _applied(step, graph)
         if report is not None:
             seconds = time.perf_counter() - start
             report.append(PassReport(name_of(step), numerics_of(step), before, len(graph.nodes), seconds))
         if validator is not None:
             validator.check(step, graph)
     return graph
+
+
+def _applied(step: Callable[[Graph], Graph], graph: Graph) -> Graph:
+    """What the pass `step` makes of `graph`: a graph of the same outputs, from no other placeholders."""
+    name = name_of(step)
+    try:
+        with by_expression():
+            after = step(graph)
+    except (GradcError, MemoryError) as error:
+        error.add_note(f"in pass {show(name)}")
+        raise
+    except Exception as error:
+        raise PassError(f"pass {show(name)} raised {type(error).__name__}: {error}") from error
+    if not isinstance(after, Graph):
+        raise PassError(f"pass {show(name)} returned {show(after)}: a pass returns a graph, the one that it was given or another")
+    check_signature(name, graph, after)
+    return after

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradc.errors import EvaluationError, GradcError, PassError
+from gradc.errors import EvaluationError, GradcError, PassError, listed
 from gradc.interpret import evaluate_node
 from gradc.ir import PLACEHOLDER, Array, Graph, Node, describe
 from gradc.passes.rewrite import Numerics, name_of, numerics_of
@@ -92,7 +92,6 @@ class Validator:
         if _same_outputs(before, after):
             return
         name, numerics = name_of(step), numerics_of(step)
-        _check_signature(name, before, after)
         then: list[_Evaluation | None] = []
         for k, found in enumerate(self._compared(after, numerics, then)):
             if found is not None:
@@ -117,13 +116,29 @@ def _same_outputs(before: Graph, after: Graph) -> bool:
     return old.keys() == new.keys() and all(new[name] is node for name, node in old.items())
 
 
-def _check_signature(name: str, before: Graph, after: Graph) -> None:
-    old, new = before.outputs, after.outputs
-    if list(old) != list(new):
-        raise PassError(f"pass {name!r} changed the outputs: {', '.join(old)} before, {', '.join(new)} after")
-    for output, node in old.items():
-        if new[output].type != node.type:
-            raise PassError(f"pass {name!r} changed the type of output {output!r}: {node.type} before, {new[output].type} after")
+def check_signature(name: str, before: Graph, after: Graph) -> None:
+    """Raise unless `after`, made of `before` by the pass `name`, has its outputs, of the same types, and no other placeholders.
+
+    Raises:
+        PassError: it has not.
+    """
+    if after is before:
+        return
+    if list(before.outputs) != list(after.outputs):
+        raise PassError(f"pass {name!r} changed the outputs: {listed(before.outputs)} before, {listed(after.outputs)} after")
+    for key in [node.name or "" for node in _foreign(after, before)]:
+        raise PassError(f"pass {name!r} added placeholder {key!r}: a pass computes from the placeholders that are there")
+    for kind, old, new in (("output", before.outputs, after.outputs), ("placeholder", before.placeholders, after.placeholders)):
+        for key, node in new.items():
+            if old[key].type != node.type:
+                raise PassError(f"pass {name!r} changed the type of {kind} {key!r}: {old[key].type} before, {node.type} after")
+
+
+def _foreign(after: Graph, before: Graph) -> list[Node]:
+    """The placeholders that `after` needs and does not have, or that `before` has not got."""
+    known = before.placeholders
+    own = {node for name, node in after.placeholders.items() if name in known}
+    return [node for node in after.nodes if node.op is PLACEHOLDER and node not in own]
 
 
 # --- points ------------------------------------------------------------------------------------------
