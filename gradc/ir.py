@@ -43,7 +43,7 @@ from gradc.errors import (
     show,
     user_line,
 )
-from gradc.types import Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, by_expression, key_of, size_of
+from gradc.types import NODE_FUNCTIONS, Dim, DType, Shape, Size, TensorType, as_dtype, as_shape, by_expression, key_of, size_of
 
 if TYPE_CHECKING:
     import networkx
@@ -395,6 +395,7 @@ def register_function(function: Function) -> None:
         raise NamingError(f"a function named {function.name!r} is registered already; choose another name")
     global _version
     FUNCTIONS[function.name] = function
+    NODE_FUNCTIONS.add(function.name)
     _version += 1
     for target in function.numpy:
         NUMPY[target] = function.build

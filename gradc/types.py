@@ -45,6 +45,10 @@ _FUNCTIONS = {"absolute": "abs"}
 """gradc's names of ufuncs, where they are others."""
 
 
+NODE_FUNCTIONS: set[str] = set()
+"""The names of the functions that build nodes, of dimensions too; the registry, which is above, fills it."""
+
+
 class _ByExpression(threading.local):
     on = False
 
@@ -214,9 +218,7 @@ class Dim:
 
     def _compute(self, asked: str, function: str, *operands: object) -> NoReturn:
         """Refuse arithmetic that makes no dimension in favour of the node that it would be."""
-        from gradc.ir import FUNCTIONS
-
-        known = function in FUNCTIONS
+        known = function in NODE_FUNCTIONS
         self._no_number(asked, f"for a node write gc.{function}({', '.join(map(_written, operands))})" if known else "")
 
     def _no_number(self, asked: str, instead: str = "") -> NoReturn:
