@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,14 +45,17 @@ def needs_of(placeholders: Mapping[str, Node], roots: Iterable[Node]) -> Needs:
     nodes = walk(roots)
     reached = set(nodes)
     feeds = {name: node for name, node in placeholders.items() if node in reached}
-    sizes = frozenset().union(*{names_in(value) for node in nodes for value in _values_with_sizes(node)})
+    sizes = frozenset().union(*map(names_in, _values_with_sizes(nodes)))
     unknown = sizes - {name for node in feeds.values() for name in _told_by(node)}
     told = {size: tuple(name for name, node in placeholders.items() if size in _told_by(node)) for size in sorted(unknown)}
     return Needs(tuple(feeds), sizes, told)
 
 
-def _values_with_sizes(node: Node) -> list[Any]:
-    return [value for value in (node.type.shape, *(v for _, v in node.attrs)) if has_dim(value)]
+def _values_with_sizes(nodes: Sequence[Node]) -> list[Any]:
+    """The shapes and attributes of `nodes` that have symbolic dimensions; each shape once, there are few."""
+    shapes: set[Any] = {node.type.shape for node in nodes}
+    attributes = [value for node in nodes if node.attrs for _, value in node.attrs if has_dim(value)]
+    return [*filter(has_dim, shapes), *attributes]
 
 
 def _told_by(node: Node) -> list[str]:

@@ -116,7 +116,8 @@ def _settled(node: Node, steps: list[Rewriting], final: set[Node]) -> Node:
         if waiting:
             stack += reversed(waiting)
             continue
-        current = rebuilt(current, tuple([made.get(i, i) for i in current.inputs]))
+        if made:
+            current = rebuilt(current, tuple([made.get(i, i) for i in current.inputs]))
         settled = _stepped(current, steps)
         if settled is current or settled in final:
             final.add(settled)
