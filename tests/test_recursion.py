@@ -158,7 +158,7 @@ def test_the_stack_is_little(little_stack):
 
     assert down(ROOM // 2) == 0
     with pytest.raises(RecursionError):
-        down(ROOM)
+        down(SIZE)
 
 
 def negated_terms(n):

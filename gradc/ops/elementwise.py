@@ -974,7 +974,7 @@ remainder = elementwise(
     edges=(
         at(6.0, 3.0, value=0.0, adjoints=(1.0, -2.0), why="at a step, the slopes beside it"),
         at(-1.0, 3.0, value=2.0, adjoints=(1.0, 1.0)),
-        at(1.0, 0.1, value=float(np.remainder(1.0, 0.1)), adjoints=(1.0, -9.0), why="1 / 0.1 rounds up to 10"),
+        at(1.0, 0.1, value=float(np.remainder(1.0, 0.1)), adjoints=(1.0, -9.0), why="1 / 0.1 rounds up to 10", near_jump=True),
         at(1.0, _INF, value=1.0, adjoints=(1.0, 0.0)),
         at(1.0, 0.0, value=_NAN, adjoints=(1.0, _NAN)),
         at(5.0, -3.0, value=-1.0, adjoints=(1.0, 2.0)),

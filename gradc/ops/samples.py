@@ -36,13 +36,17 @@ class Sample(NamedTuple):
 
 
 class At(NamedTuple):
-    """The convention at a point: `value` and `adjoints` (of the sum) at `inputs`; None: not tabulated."""
+    """The convention at a point: `value` and `adjoints` (of the sum) at `inputs`; None: not tabulated.
+
+    `near_jump`: a jump is so near that no difference can tell on which side of it the point is.
+    """
 
     inputs: tuple[Any, ...]
     value: Any
     adjoints: tuple[Any, ...]
     attrs: dict[str, Any]
     why: str
+    near_jump: bool = False
 
 
 Samples = Callable[[], list[Sample]]
@@ -60,10 +64,17 @@ def sample(
     return Sample(tuple(np.asarray(a) for a in arrays), attrs, gradient, fixed, packed, via)
 
 
-def at(*inputs: Any, value: Any, adjoints: Sequence[Any] | float | None = None, why: str = "", **attrs: Any) -> At:
+def at(
+    *inputs: Any,
+    value: Any,
+    adjoints: Sequence[Any] | float | None = None,
+    why: str = "",
+    near_jump: bool = False,
+    **attrs: Any,
+) -> At:
     """A row of the table of conventions."""
     given = adjoints if isinstance(adjoints, (tuple, list)) else (adjoints,)
-    return At(tuple(inputs), value, tuple(given), attrs, why)
+    return At(tuple(inputs), value, tuple(given), attrs, why, near_jump)
 
 
 def points(*rows: tuple[Any, ...]) -> tuple[At, ...]:
